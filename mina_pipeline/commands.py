@@ -1,0 +1,117 @@
+"""What callers ask for: the commands, in the imperative. One class a wish; `decide` answers it with events."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from .events import StageShape
+from .meeting import Segment
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """The root of all commands. `name` is the word that errors and logs use."""
+
+    name: ClassVar[str]
+
+
+class Start(Command, frozen=True, kw_only=True):
+    """Begin a session. `id` is the integer drawn for it; started_at is µs since the epoch."""
+
+    name: ClassVar[str] = "start_session"
+    id: int
+    definition: str
+    definition_version: int
+    stages: tuple[StageShape, ...]
+    started_at: int
+    title: str | None = None
+    meeting_id: str | None = None
+    tenant: str | None = None
+    timezone: str | None = None
+    locale: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Record(Command, frozen=True, kw_only=True):
+    """Add segments. `known` holds those of the same ids that the log has already."""
+
+    name: ClassVar[str] = "record"
+    segments: tuple[Segment, ...]
+    known: Mapping[str, Segment] = {}
+
+
+class Finalize(Command, frozen=True, kw_only=True):
+    """End the recording and let the stages begin."""
+
+    name: ClassVar[str] = "finalize"
+    reason: str = "requested"
+
+
+class Cancel(Command, frozen=True, kw_only=True):
+    """Stop for good, before the reveal."""
+
+    name: ClassVar[str] = "cancel"
+    why: str | None = None
+
+
+class Retry(Command, frozen=True, kw_only=True):
+    """Run a stage again. `run` names the run to repeat; None is the current one."""
+
+    name: ClassVar[str] = "retry"
+    stage: str
+    run: int | None = None
+
+
+class Begin(Command, frozen=True, kw_only=True):
+    """A worker that claimed a run begins it, or goes on with it."""
+
+    name: ClassVar[str] = "begin"
+    stage: str
+    run: int
+    provider: str | None = None
+
+
+class Report(Command, frozen=True, kw_only=True):
+    """A worker reports how far a run is; `key` and `value` are a checkpoint to resume from."""
+
+    name: ClassVar[str] = "report"
+    stage: str
+    run: int
+    done: int
+    total: int | None = None
+    key: str | None = None
+    value: Any = None
+
+
+class Conclude(Command, frozen=True, kw_only=True):
+    """A worker ends a run. outcome: ok | degraded | empty | failed; `completed_at` is µs since the epoch."""
+
+    name: ClassVar[str] = "conclude"
+    stage: str
+    run: int
+    outcome: str
+    input_version: int
+    duration_ms: int
+    completed_at: int
+    provider: str | None = None
+    reason: str | None = None
+    artefact: Any = None
+    error: str | None = None
+    error_type: str | None = None
+    title: str | None = None
+
+
+# What is drawn or looked up for a command is not part of what was asked.
+NOT_ASKED = {"id", "started_at", "stages", "known", "completed_at"}
+
+
+def fingerprint(command: Command) -> str:
+    """Tell equal content from other content under one command id: a hex digest of what was asked."""
+    asked = {
+        field: getattr(command, field) for field in command.__struct_fields__ if field not in NOT_ASKED
+    }
+    text = msgspec.json.encode([command.name, asked], order="deterministic")
+    return hashlib.sha256(text).hexdigest()
