@@ -1,0 +1,1 @@
+"""Where logs and read models live: in memory, or in a SQL database through SQLAlchemy."""

@@ -1,0 +1,298 @@
+"""The store in memory: dicts, with transactions that begin, write and commit like a database's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+from ..codec import recorded
+from ..errors import LeaseLost, MinaError, SessionBusy
+from ..events import Position, RecordedEvent
+from ..ports import Append, Claimed
+from ..projections import KEYS, Op, Row
+
+FIRST_ERA = 1
+UNFINISHED = ("revealed", "cancelled")
+
+
+class Tables:
+    """Rows by table and key, and what an Op does to them."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, dict[tuple[Any, ...], Row]] = {table: {} for table in KEYS}
+        self.events: dict[str, list[Row]] = {}
+        self.log: list[Row] = []
+        self.ids = 0
+
+    def apply(self, op: Op) -> None:
+        """Carry out one operation; KeyError where an insert meets a row that is there."""
+        rows, key_columns = self.by_key[op.table], KEYS[op.table]
+        if op.kind == "prune":
+            session_id = op.rows[0]["session_id"]
+            for key in [k for k in rows if k[0] == session_id and k[-1] not in op.keep]:
+                del rows[key]
+            return
+        for row in op.rows:
+            key = tuple(row[column] for column in key_columns)
+            if op.kind == "insert":
+                if key in rows:
+                    raise KeyError(f"{op.table} has a row {key} already")
+                rows[key] = dict(row)
+            elif op.kind == "delete":
+                rows.pop(key, None)
+            elif op.kind == "upsert":
+                rows.setdefault(key, {}).update(row)
+            elif key in rows:
+                rows[key].update(row)
+
+
+class MemoryTransaction:
+    """A transaction on a MemoryStore: `begin`, then writes that only it sees, then `commit` or `rollback`.
+
+    The first write takes the store's write lock and holds it to the end, as SQLite does. A context manager:
+    commits on the way out, rolls back on an exception.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.tables: Tables | None = None
+        self.touched: list[str] = []
+
+    @property
+    def view(self) -> Tables:
+        return self.store.tables if self.tables is None else self.tables
+
+    def write(self) -> Tables:
+        """The tables to write to: a copy, from the first write on."""
+        if self.tables is None:
+            if not self.store.lock.acquire(timeout=self.store.lock_timeout):
+                raise SessionBusy("(memory)", 1)
+            self.tables = deepcopy(self.store.tables)
+        return self.tables
+
+    def commit(self) -> None:
+        if self.tables is not None:
+            self.store.tables = self.tables
+            self.end()
+        for session_id in dict.fromkeys(self.touched):
+            self.store.announce(session_id)
+        self.touched = []
+
+    def rollback(self) -> None:
+        self.touched = []
+        if self.tables is not None:
+            self.end()
+
+    def end(self) -> None:
+        self.tables = None
+        self.store.lock.release()
+
+    def __enter__(self) -> MemoryTransaction:
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.rollback()
+
+
+class MemoryStore:
+    """A Store for tests and trials: nothing outlives the process."""
+
+    lock_timeout = 30.0
+
+    def __init__(self, transaction: MemoryTransaction | None = None, root: MemoryStore | None = None) -> None:
+        self.root = root or self
+        self.transaction = transaction
+        if root is None:
+            self.tables = Tables()
+            self.lock = threading.Lock()
+            self.callbacks: list[Callable[[str], None]] = []
+
+    def begin(self) -> MemoryTransaction:
+        """A transaction for `Pipeline.using`."""
+        return MemoryTransaction(self.root)
+
+    def using(self, connection: Any) -> MemoryStore:
+        if not isinstance(connection, MemoryTransaction) or connection.store is not self.root:
+            raise MinaError("using() on a memory pipeline takes a transaction of its own store (store.begin())")
+        return MemoryStore(connection, self.root)
+
+    def on_commit(self, callback: Callable[[str], None]) -> None:
+        self.root.callbacks.append(callback)
+
+    def announce(self, session_id: str) -> None:
+        for callback in self.root.callbacks:
+            callback(session_id)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    # A store's own appends lock, change in place and unlock; the copies are for a host's transactions.
+    def _write(self) -> _Writing:
+        return _Writing(self)
+
+    @property
+    def _view(self) -> Tables:
+        return self.root.tables if self.transaction is None else self.transaction.view
+
+    # --- EventStore
+
+    def load(self, session_id: str | int) -> Row | None:
+        sessions = self._view.by_key["sessions"]
+        if isinstance(session_id, int):
+            row = next((row for row in list(sessions.values()) if row["id"] == session_id), None)
+        else:
+            row = sessions.get((session_id,))
+        return dict(row) if row else None
+
+    def append(self, append: Append) -> bool:
+        with self._write() as tables:
+            session = tables.by_key["sessions"].get((append.session_id,))
+            if (session["version"] if session else 0) != append.expected:
+                return False
+            if append.guard is not None:
+                guard = append.guard
+                work = tables.by_key["work"].get((append.session_id, "stage", guard.stage))
+                if work is None or work["token"] != guard.token or work["run"] != guard.run:
+                    raise LeaseLost(append.session_id, guard.stage, guard.run)
+            fresh = {**(session or {}), **append.session}
+            log = tables.events.setdefault(append.session_id, [])
+            for event in append.events:
+                row = {**event, "era": FIRST_ERA, "feed_xid": 0, "seq": len(tables.log) + 1}
+                log.append(row)
+                tables.log.append(row)
+            for op in append.ops:
+                tables.apply(op)
+            tables.by_key["sessions"][(append.session_id,)] = fresh
+        self._committed(append.session_id)
+        return True
+
+    def _committed(self, session_id: str) -> None:
+        if self.transaction is None:
+            self.announce(session_id)
+        else:
+            self.transaction.touched.append(session_id)
+
+    def events(self, session_id: str, after: int = 0, limit: int | None = None) -> list[Row]:
+        rows = self._view.events.get(session_id, [])
+        return [dict(row) for row in rows[after : None if limit is None else after + limit]]
+
+    def command(self, session_id: str, command_id: str) -> str | None:
+        for row in self._view.events.get(session_id, []):
+            if row["command_id"] == command_id and row["fingerprint"] is not None:
+                return str(row["fingerprint"])
+        return None
+
+    def feed(self, after: Position | None, limit: int | None) -> list[RecordedEvent]:
+        start = after.seq if after else 0
+        rows = self._view.log[start : None if limit is None else start + limit]
+        return [recorded(row) for row in rows]
+
+    def head(self) -> Position:
+        return Position(FIRST_ERA, 0, len(self._view.log))
+
+    def draw_id(self) -> int:
+        with self._write() as tables:
+            tables.ids += 1
+            return tables.ids
+
+    # --- WorkQueue
+
+    def claim(
+        self, now: int, owner: str, token: str, until: int, definitions: Sequence[tuple[str, int]]
+    ) -> Claimed | None:
+        with self._write() as tables:
+            rows = [row for row in tables.by_key["work"].values() if claimable(row, definitions, now)]
+            if not rows:
+                return None
+            row = min(rows, key=lambda row: (row["due_at"], row["session_id"], row["stage"]))
+            row.update(owner=owner, token=token, until=until, attempts=row["attempts"] + 1)
+            return claimed(row)
+
+    def renew(self, tokens: Sequence[str], until: int) -> int:
+        with self._write() as tables:
+            rows = [row for row in tables.by_key["work"].values() if row["token"] in tokens]
+            for row in rows:
+                row["until"] = until
+            return len(rows)
+
+    def give_back(self, token: str) -> None:
+        with self._write() as tables:
+            for row in tables.by_key["work"].values():
+                if row["token"] == token:
+                    row.update(owner=None, token=None, until=None, attempts=row["attempts"] - 1)
+
+    def next_due(self, definitions: Sequence[tuple[str, int]]) -> int | None:
+        rows = list(self._view.by_key["work"].values())
+        return min((due(row) for row in rows if known(row, definitions)), default=None)
+
+    # --- Views
+
+    def known_segments(self, session_id: str, segment_ids: Sequence[str]) -> list[Row]:
+        rows = self._view.by_key["segments"]
+        return [dict(rows[session_id, one]) for one in segment_ids if (session_id, one) in rows]
+
+    def rows(self, table: str, session_id: str) -> list[Row]:
+        rows = [dict(row) for key, row in list(self._view.by_key[table].items()) if key[0] == session_id]
+        by = "ordinal" if table in ("segments", "tasks") else KEYS[table][-1]
+        return sorted(rows, key=lambda row: row[by])
+
+    def sessions(
+        self, state: str | None, tenant: str | None, stuck_before: int | None, before: int | None, limit: int
+    ) -> list[Row]:
+        rows = [
+            dict(row)
+            for row in list(self._view.by_key["sessions"].values())
+            if (state is None or row["state"] == state)
+            and (tenant is None or row["tenant"] == tenant)
+            and (before is None or row["id"] < before)
+            and (stuck_before is None or (row["state"] not in UNFINISHED and row["updated_at"] < stuck_before))
+        ]
+        return sorted(rows, key=lambda row: -row["id"])[:limit]
+
+    def correct(self, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
+        with self._write() as tables:
+            session = tables.by_key["sessions"].get((session_id,))
+            if session is None or session["version"] != expected:
+                return False
+            for op in ops:
+                tables.apply(op)
+            return True
+
+
+class _Writing:
+    """The write lock around one method, or the host transaction's."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+
+    def __enter__(self) -> Tables:
+        if self.store.transaction is not None:
+            return self.store.transaction.write()
+        self.store.root.lock.acquire()
+        return self.store.root.tables
+
+    def __exit__(self, *_: object) -> None:
+        if self.store.transaction is None:
+            self.store.root.lock.release()
+
+
+def due(row: Row) -> int:
+    return int(row["due_at"] if row["until"] is None else max(row["due_at"], row["until"]))
+
+
+def known(row: Row, definitions: Sequence[tuple[str, int]]) -> bool:
+    return (row["definition"], row["definition_version"]) in definitions
+
+
+def claimable(row: Row, definitions: Sequence[tuple[str, int]], now: int) -> bool:
+    return known(row, definitions) and due(row) <= now
+
+
+def claimed(row: Row) -> Claimed:
+    """A work row as what a worker holds."""
+    return Claimed(**{name: row[name] for name in Claimed.__dataclass_fields__})

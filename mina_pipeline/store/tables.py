@@ -1,0 +1,199 @@
+"""The tables. Every column that the promises need is here from the first schema on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Text
+
+SCHEMA_VERSION = 1
+Big = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by itself on SQLite
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables under one prefix. `by_name` has them without it."""
+
+    metadata: MetaData
+    by_name: dict[str, sa.Table]
+    prefix: str
+
+    def __getitem__(self, name: str) -> sa.Table:
+        return self.by_name[name]
+
+
+def build_schema(prefix: str = "mina_") -> Schema:
+    """All tables with their indexes, named with `prefix`."""
+    metadata = MetaData()
+    by_name: dict[str, sa.Table] = {}
+
+    def table(name: str, *items: sa.schema.SchemaItem) -> None:
+        by_name[name] = sa.Table(prefix + name, metadata, *items)
+
+    def index(name: str, *columns: str, **options: object) -> Index:
+        return Index(f"{prefix}{name}", *columns, **options)
+
+    def required(name: str, kind: sa.types.TypeEngine[object] | type[sa.types.TypeEngine[object]]) -> Column[object]:
+        return Column(name, kind, nullable=False)  # type: ignore[arg-type]
+
+    table("meta", Column("name", Text, primary_key=True), required("value", Text))
+    table("counters", Column("name", Text, primary_key=True), required("value", BigInteger))
+    table(
+        "events",
+        Column("seq", Big, primary_key=True, autoincrement=True),
+        required("era", Integer),
+        required("feed_xid", BigInteger),
+        required("event_id", Text),
+        required("session_id", Text),
+        required("version", Integer),
+        required("type", Text),
+        required("schema_version", Integer),
+        required("skippable", Boolean),
+        required("recorded_at", BigInteger),
+        required("trace_id", Text),
+        Column("causation_id", Text),
+        Column("command_id", Text),
+        Column("fingerprint", Text),
+        Column("actor", Text),
+        required("data", Text),
+        Column("content", Text),
+        Column("salt", LargeBinary),
+        Column("digest", LargeBinary),
+        required("previous_hash", LargeBinary),
+        required("hash", LargeBinary),
+        index("events_version", "session_id", "version", unique=True),
+        index("events_feed", "era", "feed_xid", "seq"),
+        # Only a command's first event carries the fingerprint, so only it is held unique.
+        index(
+            "events_command",
+            "session_id",
+            "command_id",
+            unique=True,
+            sqlite_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("fingerprint IS NOT NULL"),
+        ),
+    )
+    table(
+        "sessions",
+        Column("session_id", Text, primary_key=True),
+        required("id", BigInteger),
+        required("version", Integer),
+        required("hash", LargeBinary),
+        required("state", Text),
+        required("snapshot", Text),
+        required("fold_version", Integer),
+        required("era", Integer),
+        required("feed_xid", BigInteger),
+        required("definition", Text),
+        required("definition_version", Integer),
+        required("trace_id", Text),
+        Column("title", Text),
+        Column("meeting_id", Text),
+        Column("tenant", Text),
+        Column("timezone", Text),
+        Column("locale", Text),
+        required("metadata", Text),
+        Column("parent", Text),
+        required("started_at", BigInteger),
+        required("created_at", BigInteger),
+        required("updated_at", BigInteger),
+        required("touched_at", BigInteger),
+        Column("finalized_at", BigInteger),
+        Column("revealed_at", BigInteger),
+        required("total_segments", Integer),
+        Column("total_duration", Float),
+        Column("average_confidence", Float),
+        index("sessions_id", "id", unique=True),
+        index("sessions_state", "state", "id"),
+        index("sessions_tenant", "tenant", "id"),
+    )
+    table(
+        "segments",
+        Column("session_id", Text, primary_key=True),
+        Column("segment_id", Text, primary_key=True),
+        required("ordinal", Integer),
+        Column("meeting_id", Text),
+        required("start_ms", BigInteger),
+        required("end_ms", BigInteger),
+        Column("speaker", Text),
+        required("text", Text),
+        Column("confidence", Float),
+        required("version", Integer),
+        Column("refined_text", Text),
+        Column("refined_run", Integer),
+        index("segments_ordinal", "session_id", "ordinal", unique=True),
+    )
+    table(
+        "artefacts",
+        Column("session_id", Text, primary_key=True),
+        Column("stage", Text, primary_key=True),
+        Column("meeting_id", Text),
+        required("run", Integer),
+        required("outcome", Text),
+        Column("reason", Text),
+        Column("provider", Text),
+        required("input_version", Integer),
+        required("duration_ms", BigInteger),
+        required("version", Integer),
+        Column("error", Text),
+        Column("body", Text),
+    )
+    table(
+        "analytics",
+        Column("session_id", Text, primary_key=True),
+        Column("meeting_id", Text),
+        Column("total_duration_minutes", Float),
+        Column("word_count", Integer),
+        Column("average_confidence", Float),
+        Column("segment_count", Integer),
+        Column("words_per_minute", Float),
+        Column("participant_count", Integer),
+        required("details", Text),
+    )
+    table(
+        "summaries",
+        Column("session_id", Text, primary_key=True),
+        Column("meeting_id", Text),
+        Column("brief", Text),
+        Column("detailed", Text),
+        Column("sentiment", Text),
+        Column("model", Text),
+        Column("confidence_score", Float),
+        required("details", Text),
+    )
+    table(
+        "tasks",
+        Column("session_id", Text, primary_key=True),
+        Column("task_id", Text, primary_key=True),
+        Column("meeting_id", Text),
+        required("ordinal", Integer),
+        required("title", Text),
+        Column("description", Text),
+        Column("task_type", Text),
+        Column("priority", Text),
+        Column("assigned_to", Text),
+        Column("due_date", Text),
+        Column("due_text", Text),
+        Column("confidence_score", Float),
+        Column("evidence", Text),
+        required("completed", Boolean),
+    )
+    table(
+        "work",
+        Column("session_id", Text, primary_key=True),
+        Column("kind", Text, primary_key=True),
+        Column("stage", Text, primary_key=True),
+        required("run", Integer),
+        required("definition", Text),
+        required("definition_version", Integer),
+        required("due_at", BigInteger),
+        Column("owner", Text),
+        Column("token", Text),
+        Column("until", BigInteger),
+        required("attempts", Integer),
+        index("work_due", "due_at"),
+        index("work_token", "token"),
+    )
+    sa.Sequence(f"{prefix}session_ids", metadata=metadata)
+    return Schema(metadata, by_name, prefix)
