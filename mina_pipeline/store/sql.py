@@ -87,7 +87,9 @@ class SqlStore:
 
     def fetch(self, statement: sa.Executable) -> list[Row]:
         with self.reading() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
+            found = connection.execute(statement)
+            columns = [str(column) for column in found.keys()]  # SQLAlchemy's are a subclass of str
+            return [dict(zip(columns, row, strict=True)) for row in found]
 
     # --- EventStore
 

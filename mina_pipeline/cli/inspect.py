@@ -1,0 +1,116 @@
+"""`mina replay`, `verify`, `rebuild` and `diagram`: the log, read again."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..codec import builtins
+from ..definition import PARALLEL, STANDARD, Definition
+from ..events import StageShape
+from ..pipeline import Pipeline
+from ..states import mermaid
+from ..views import Session
+from ..wire import iso
+from .app import mina, open_pipeline, print_json, shared
+
+PAGE = 200
+
+
+@mina.command()
+@click.argument("session_id", metavar="ID")
+@click.option("--to", type=click.IntRange(1), metavar="N", help="Stop after version N.")
+@shared
+def replay(session_id: str, to: int | None, db: str | None, app: str | None, as_json: bool) -> None:
+    """Fold the log again: every transition, and the state reached."""
+    with open_pipeline(db, app) as pipeline:
+        steps = pipeline.replay(session_id, to)
+    for step in steps:
+        if as_json:
+            print_json(builtins(step))
+            continue
+        moved = step.after if step.before == step.after else f"{step.before} → {step.after}"
+        note = f"  {step.outcome}" if step.outcome else ""
+        click.echo(f"{step.version:>4}  {iso(step.recorded_at)}  {step.type:<26} {moved}{note}")
+    if as_json:
+        print_json({"session_id": session_id, "state": steps[-1].after, "version": steps[-1].version})
+    else:
+        click.echo(f"state {steps[-1].after} at version {steps[-1].version}")
+
+
+@mina.command()
+@click.argument("session_id", metavar="[ID]", required=False)
+@shared
+def verify(session_id: str | None, db: str | None, app: str | None, as_json: bool) -> None:
+    """Compare snapshot, read models, versions and hashes with the log; exit 1 where something differs."""
+    checked = found = 0
+    with open_pipeline(db, app) as pipeline:
+        for one in chosen(pipeline, session_id):
+            checked += 1
+            for problem in pipeline.verify(one):
+                found += 1
+                if as_json:
+                    print_json(builtins(problem))
+                else:
+                    click.echo(f"{problem.session_id}: {problem.what}: {problem.detail}")
+    if as_json:
+        print_json({"checked": checked, "problems": found})
+    else:
+        click.echo(f"{checked} session(s) checked, {found} problem(s)")
+    sys.exit(1 if found else 0)
+
+
+@mina.command()
+@click.argument("session_id", metavar="[ID]", required=False)
+@shared
+def rebuild(session_id: str | None, db: str | None, app: str | None, as_json: bool) -> None:
+    """Write the read models anew from the log, session by session, while the app goes on."""
+    with open_pipeline(db, app) as pipeline:
+        for one in chosen(pipeline, session_id):
+            wrong = pipeline.rebuild(one)
+            if as_json:
+                print_json({"session_id": one, "rows_corrected": wrong})
+            elif wrong or session_id:
+                click.echo(f"{one}: {wrong} row(s) corrected")
+
+
+@mina.command()
+@click.argument("session_id", metavar="[ID]", required=False)
+@click.option("--definition", type=click.Choice(["standard", "parallel"]), default="standard", show_default=True)
+@shared
+def diagram(session_id: str | None, definition: str, db: str | None, app: str | None, as_json: bool) -> None:
+    """The machine as a Mermaid diagram: a definition's, or the one that session ID goes through."""
+    chosen_definition, current = (PARALLEL if definition == "parallel" else STANDARD), None
+    if session_id is not None or app is not None:
+        with open_pipeline(db, app) as pipeline:
+            if session_id is None:
+                chosen_definition = pipeline.workflows[0].definition
+            else:
+                session = pipeline.get(session_id)
+                chosen_definition, current = pinned(pipeline, session), session.state
+    text = mermaid(chosen_definition, current)
+    if as_json:
+        print_json({"definition": chosen_definition.name, "state": current, "mermaid": text})
+    else:
+        click.echo(text)
+
+
+def pinned(pipeline: Pipeline, session: Session) -> Definition:
+    """The definition in the session's own first event: no code of the host's is needed to draw it."""
+    first = pipeline.events(session.session_id)[0].data
+    stages = tuple(
+        StageShape(s["name"], tuple(s["after"]), tuple(s["reads"]), s["running"]) for s in first["stages"]
+    )
+    return Definition(session.definition, stages, session.definition_version)
+
+
+def chosen(pipeline: Pipeline, session_id: str | None) -> list[str]:
+    if session_id is not None:
+        return [session_id]
+    found: list[str] = []
+    before = None
+    while page := pipeline.sessions(before=before, limit=PAGE):
+        found += [session.session_id for session in page]
+        before = page[-1].id
+    return found

@@ -1,0 +1,102 @@
+"""The reveal on a terminal: summary, key points, tasks, analytics. All meeting text is shown as text, never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from ..meeting import AnalyticsResult, Result, Summary, TaskList
+from ..projections import Row
+from ..views import Session
+from .live import COLOURS
+
+BAR = 24
+
+
+def reveal(session: Session, made: Result, artefacts: Iterable[Row] = ()) -> None:
+    """Print what a session has come to, to stdout."""
+    console = Console(highlight=False, markup=False)
+    console.print(Rule(Text(session.title or session.session_id, style="bold")))
+    errors = {row["stage"]: row["error"] for row in artefacts}
+    for name, stage in session.stages.items():
+        if stage.outcome in ("failed", "degraded"):
+            why = errors.get(name) or stage.reason or ""
+            console.print(Text(f"{name}: {stage.outcome}  {why}", style=COLOURS[stage.outcome or ""]))
+    if made.summary and made.summary.outcome != "failed":
+        show_summary(console, made.summary)
+    if made.tasks and made.tasks.outcome != "failed":
+        show_tasks(console, made.tasks)
+    if made.analytics and made.analytics.outcome != "failed":
+        show_analytics(console, made.analytics)
+    for name, other in made.others.items():
+        console.print(Text(f"\n{name}: {other.outcome}", style="bold"))
+
+
+def show_summary(console: Console, summary: Summary) -> None:
+    heading(console, "Summary")
+    console.print(Padding(Text(summary.brief or "Nothing was said."), (0, 2)))
+    if summary.detailed and summary.detailed != summary.brief:
+        console.print()
+        console.print(Padding(Text(summary.detailed), (0, 2)))
+    bullets(console, "Key points", [point.text for point in summary.key_points])
+    bullets(console, "Decisions", [decision.text for decision in summary.decisions])
+    bullets(console, "Open questions", [q.question for q in summary.questions if not q.answered])
+    bullets(console, "Topics", [topic.text for topic in summary.topics])
+
+
+def show_tasks(console: Console, tasks: TaskList) -> None:
+    heading(console, f"Tasks ({len(tasks)})")
+    if not len(tasks):
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("what", "who", "until", "priority"):
+        table.add_column(column, overflow="fold")
+    for task in tasks:
+        due = task.due_date or ""
+        due += f" ({task.due_text})" if task.due_text and task.due_date else ""
+        table.add_row(Text(task.title), Text(task.assigned_to or "–"), Text(due or "–"), task.priority)
+    console.print(Padding(table, (0, 2)))
+
+
+def show_analytics(console: Console, analytics: AnalyticsResult) -> None:
+    heading(console, "Analytics")
+    console.print(
+        f"  {analytics.total_duration_minutes:.1f} minutes, {analytics.segment_count} segments, "
+        f"{analytics.word_count} words ({analytics.words_per_minute:.0f} a minute), "
+        f"{analytics.question_count} questions, {analytics.filler_count} fillers"
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("speaker", "talk time", "", "turns", "words/min", "questions"):
+        table.add_column(column, justify="left" if column in ("speaker", "") else "right")
+    for speaker in analytics.speaking_time:
+        bar = "█" * max(1, round(speaker.share * BAR)) if speaker.talk_ms else ""
+        table.add_row(
+            Text(speaker.speaker),
+            f"{speaker.share:.0%}",
+            Text(bar, style="blue"),
+            str(speaker.turns),
+            f"{speaker.words_per_minute:.0f}",
+            str(speaker.questions),
+        )
+    console.print(Padding(table, (0, 2)))
+    if analytics.keywords:
+        console.print(Text("  keywords: " + ", ".join(keyword.phrase for keyword in analytics.keywords)))
+
+
+def heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(text, style="bold"))
+
+
+def bullets(console: Console, title: str, texts: list[str]) -> None:
+    if not texts:
+        return
+    heading(console, title)
+    for text in texts:
+        console.print(Padding(Text(f"• {text}"), (0, 2)))

@@ -1,0 +1,31 @@
+"""Loggers: the host's structlog where it has configured one; else quiet below WARNING, on stderr, never stdout."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from functools import cache
+from typing import Any
+
+
+def logger(name: str) -> Any:
+    """A structlog logger for a module; taken anew at each use, since a host may configure structlog late."""
+    import structlog
+
+    return structlog.get_logger(name) if structlog.is_configured() else fallback().bind(logger=name)
+
+
+@cache
+def fallback() -> Any:
+    import structlog
+
+    return structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )

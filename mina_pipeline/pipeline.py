@@ -1,0 +1,397 @@
+"""Pipeline, the public face, and the only place that wires the rooms together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from . import commands as ask
+from . import recovery
+from .codec import clean, recorded
+from .errors import InvalidInput, SessionNotFound, StoreUnreachable, UpgradeNeeded
+from .events import Position, RecordedEvent
+from .meeting import Result, Segment
+from .ports import Clock, Ids, Store, SystemClock, SystemIds
+from .relay import Relay, Subscription
+from .sessions import Loaded, Sessions
+from .settings import Settings
+from .stages.base import Workflow
+from .stages.standard import WORKFLOWS
+from .views import Session, result, session_view
+from .worker import Worker, WorkerThreads, heartbeat
+
+MAX_MS = 2**53
+
+
+class Pipeline:
+    """Sessions over one store. `Pipeline.open(url)` makes one; a context manager; safe to share between threads.
+
+    It starts no thread by itself: the first subscription starts the relay, `workers(n)` starts workers.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        workflows: Sequence[Workflow],
+        provider: Any,
+        settings: Settings,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self.store = store
+        self.workflows = workflows
+        self.provider = provider
+        self.settings = settings
+        self.clock = clock
+        self.ids = ids
+        self.code = {workflow.key: workflow.code for workflow in workflows}
+        self.sessions_ = Sessions(store, clock, ids, frozenset(self.code), settings.attempts)
+        self.relay = Relay(store, clock, settings.poll)
+        self.threads: list[WorkerThreads] = []
+        store.on_commit(self._committed)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        definition: str | Workflow | Sequence[Workflow] = "standard",
+        provider: Any = "offline",
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> Pipeline:
+        """Open a store and make its tables where they are missing.
+
+        url: memory:// · sqlite:///relative.db · sqlite:////absolute.db · postgresql://…
+        definition: "standard", "parallel", a workflow from `define`, or several, the first being for new
+        sessions. provider: "offline", or an object like stages.base.Provider.
+        StoreUnreachable, ForeignSchema, MissingExtra and InvalidInput say what is in the way.
+        """
+        settings = settings or Settings.from_env()
+        workflows = known_workflows(definition)
+        return cls(
+            open_store(url, settings.table_prefix),
+            workflows,
+            find_provider(provider),
+            settings,
+            clock or SystemClock(),
+            ids or SystemIds(),
+        )
+
+    def close(self) -> None:
+        """End the threads, let go of connections."""
+        for threads in self.threads:
+            threads.close()
+        self.relay.close()
+        self.store.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- commands
+
+    def start_session(
+        self,
+        title: str | None = None,
+        session_id: str | None = None,
+        *,
+        meeting_id: str | None = None,
+        tenant: str | None = None,
+        started_at: datetime | None = None,
+        timezone: str | None = None,
+        locale: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        command_id: str | None = None,
+        actor: str | None = None,
+    ) -> Session:
+        """Begin a session; a known id gives its session, unchanged.
+
+        started_at: when the meeting began (default: now); timezone: an IANA name, the base for spoken dates;
+        metadata: any JSON object.
+        """
+        session_id = self.ids.uuid() if session_id is None else identifier("session_id", session_id)
+        if self.store.load(session_id) is not None and command_id is None:
+            return self.get(session_id)
+        if timezone is not None:
+            check_timezone(timezone)
+        workflow = self.workflows[0]
+        command = ask.Start(
+            id=self.store.draw_id(),
+            definition=workflow.definition.name,
+            definition_version=workflow.definition.version,
+            stages=workflow.definition.stages,
+            started_at=self.clock.now() if started_at is None else micros(started_at, timezone),
+            title=clean(title),
+            meeting_id=clean(meeting_id),
+            tenant=clean(tenant),
+            timezone=timezone,
+            locale=clean(locale),
+            metadata=clean(dict(metadata or {})),
+        )
+        return self._view(self.sessions_.execute(session_id, command, command_id=command_id, actor=actor))
+
+    def record(
+        self,
+        session_id: str,
+        segments: Iterable[Segment],
+        command_id: str | None = None,
+        *,
+        expected: int | None = None,
+        actor: str | None = None,
+    ) -> Session:
+        """Add segments, all or none. Known ids with equal content change nothing, in any state.
+
+        SegmentIdReused for a known id with other content; InvalidInput for impossible times or confidence.
+        """
+        checked = tuple(checked_segment(n, segment) for n, segment in enumerate(segments))
+        command = ask.Record(segments=checked)
+        return self._execute(session_id, command, command_id, expected, actor)
+
+    def finalize(
+        self,
+        session_id: str,
+        *,
+        command_id: str | None = None,
+        expected: int | None = None,
+        actor: str | None = None,
+    ) -> Session:
+        """End the recording and let the stages begin. Asked again, it answers the same."""
+        return self._execute(session_id, ask.Finalize(), command_id, expected, actor)
+
+    def cancel(
+        self,
+        session_id: str,
+        why: str | None = None,
+        *,
+        command_id: str | None = None,
+        expected: int | None = None,
+        actor: str | None = None,
+    ) -> Session:
+        """Stop a session for good; IllegalTransition once it is revealed."""
+        return self._execute(session_id, ask.Cancel(why=clean(why)), command_id, expected, actor)
+
+    def retry(
+        self,
+        session_id: str,
+        stage: str,
+        *,
+        run: int | None = None,
+        command_id: str | None = None,
+        expected: int | None = None,
+        actor: str | None = None,
+    ) -> Session:
+        """Run a stage again. Naming the `run` to repeat makes the call itself repeatable."""
+        return self._execute(session_id, ask.Retry(stage=stage, run=run), command_id, expected, actor)
+
+    def using(self, connection: Any) -> Pipeline:
+        """The same commands inside the host's transaction: they commit, or vanish, with the host's rows."""
+        inside = object.__new__(type(self))
+        inside.__dict__.update(self.__dict__)
+        inside.store = self.store.using(connection)
+        inside.sessions_ = Sessions(
+            inside.store, self.clock, self.ids, frozenset(self.code), self.settings.attempts
+        )
+        return inside
+
+    # --- reading
+
+    def get(self, session_id: str | int) -> Session:
+        """The session as it is now, by its id or its integer id; SessionNotFound."""
+        row = self.store.load(session_id)
+        if row is None:
+            raise SessionNotFound(session_id)
+        return session_view(row)
+
+    def result(self, session_id: str) -> Result:
+        """What the stages have made so far; SessionNotFound."""
+        self.get(session_id)
+        return result(self.store, session_id)
+
+    def sessions(
+        self,
+        state: str | None = None,
+        tenant: str | None = None,
+        stuck: bool = False,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[Session]:
+        """Sessions, newest first. before: the integer id of the last one seen; stuck: unfinished and untouched
+        for longer than the recording grace."""
+        grace = int(self.settings.recording_grace * 1e6)
+        stuck_before = self.clock.now() - grace if stuck else None
+        return [session_view(row) for row in self.store.sessions(state, tenant, stuck_before, before, limit)]
+
+    def events(self, session_id: str, after: int = 0) -> list[RecordedEvent]:
+        """All events of a session with version > after, oldest first; SessionNotFound."""
+        rows = self.store.events(session_id, after)
+        if not rows and self.store.load(session_id) is None:
+            raise SessionNotFound(session_id)
+        return [recorded(row) for row in rows]
+
+    def feed(self, after: Position | str | None = None, limit: int | None = None) -> list[RecordedEvent]:
+        """Events of all sessions after a position, up to the safe head; in order per session; never blocks."""
+        if isinstance(after, str):
+            try:
+                after = Position.parse(after)
+            except ValueError:
+                raise InvalidInput("after", f"{after!r} is no position; use one that an event carried") from None
+        return self.store.feed(after, limit)
+
+    def subscribe(self, callback: Callable[[RecordedEvent], None]) -> Subscription:
+        """Call back for every event committed from now on, by any process, in order per session.
+
+        All callbacks run on one relay thread; one that raises is logged and stops nobody.
+        """
+        return self.relay.subscribe(callback)
+
+    # --- work
+
+    def worker(self) -> Worker:
+        """A worker to step by hand, as a simulation does."""
+        owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}:{self.ids.uuid()[-6:]}"
+        return Worker(
+            self.store, self.sessions_, self.code, self.provider, self.clock, self.ids, self.settings, owner
+        )
+
+    def run_until_idle(self) -> int:
+        """Do all work that is due now, here, and return how many pieces; subscribers have heard of it then."""
+        worker, done = self.worker(), 0
+        with heartbeat(worker):
+            while True:
+                now = self.clock.now()
+                again = worker.step(now)
+                if again is None or again > now:
+                    break
+                done += 1
+        self.relay.drain()
+        return done
+
+    def workers(self, count: int = 1) -> WorkerThreads:
+        """Worker threads until the block ends: `with p.workers(8): …`"""
+        if count < 1:
+            raise InvalidInput("count", f"must be at least 1, not {count}")
+        threads = WorkerThreads(self.worker, count, self.settings.poll)
+        self.threads.append(threads)
+        return threads.start()
+
+    # --- recovery
+
+    def replay(self, session_id: str, to: int | None = None) -> list[recovery.Step]:
+        """Fold the log again and tell each step."""
+        return list(recovery.replay_steps(self.store, session_id, to))
+
+    def verify(self, session_id: str) -> list[recovery.Problem]:
+        """Compare snapshot, read models, versions and hashes with the log."""
+        return recovery.verify(self.store, session_id)
+
+    def rebuild(self, session_id: str) -> int:
+        """Write the read models anew from the log, in place; how many rows were wrong."""
+        return recovery.rebuild(self.store, session_id)
+
+    # --- inside
+
+    def _execute(
+        self,
+        session_id: str,
+        command: ask.Command,
+        command_id: str | None,
+        expected: int | None,
+        actor: str | None,
+    ) -> Session:
+        return self._view(
+            self.sessions_.execute(session_id, command, command_id=command_id, expected=expected, actor=actor)
+        )
+
+    def _view(self, loaded: Loaded) -> Session:
+        return session_view(loaded.row, loaded.state)
+
+    def _committed(self, session_id: str) -> None:
+        self.relay.wake(session_id)
+        for threads in self.threads:
+            threads.wake(session_id)
+
+
+def open_store(url: str, prefix: str) -> Store:
+    """The store for a URL; drivers are imported here, when they are asked for."""
+    if url == "memory://":
+        from .store.memory import MemoryStore
+
+        return MemoryStore()
+    if not url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:")):
+        raise StoreUnreachable(
+            url.split("@")[-1], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…"
+        )
+    from .store.sql import open_sql
+
+    return open_sql(url, prefix)
+
+
+def known_workflows(definition: str | Workflow | Sequence[Workflow]) -> list[Workflow]:
+    """The one for new sessions first, then every other that this process can finish."""
+    standard = {workflow.key[0]: workflow for workflow in WORKFLOWS}
+    if isinstance(definition, str):
+        if definition not in standard:
+            raise UpgradeNeeded("definition", definition, ", ".join(standard))
+        chosen = [standard[definition]]
+    else:
+        chosen = [definition] if isinstance(definition, Workflow) else list(definition)
+    keys = {workflow.key for workflow in chosen}
+    return [*chosen, *(workflow for workflow in WORKFLOWS if workflow.key not in keys)]
+
+
+def find_provider(provider: Any) -> Any:
+    if provider == "offline":
+        from .stages.offline import OfflineProvider
+
+        return OfflineProvider()
+    if isinstance(provider, str):
+        raise InvalidInput("provider", f'{provider!r} is not here; "offline", or an object of your own')
+    return provider
+
+
+def identifier(field: str, text: str) -> str:
+    if not text or len(text) > 200 or clean(text) != text or text != text.strip():
+        raise InvalidInput(field, "1 to 200 characters, no control characters, no blanks at the ends")
+    return text
+
+
+def check_timezone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidInput("timezone", f"{name!r} is no IANA time zone, such as Europe/Berlin") from None
+
+
+def micros(moment: datetime, timezone: str | None) -> int:
+    """A datetime as µs since the epoch; a naive one is in the session's time zone, else in UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(timezone or "UTC"))
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
+def checked_segment(n: int, segment: Segment) -> Segment:
+    where = f"segments[{n}]"
+    if not isinstance(segment, Segment):
+        raise InvalidInput(where, f"a Segment, not {type(segment).__name__}")
+    start, end, confidence = segment.start_ms, segment.end_ms, segment.confidence
+    for name, value in (("start_ms", start), ("end_ms", end)):
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_MS:
+            raise InvalidInput(f"{where}.{name}", "a whole number of milliseconds, 0 or more")
+    if end < start:
+        raise InvalidInput(f"{where}.end_ms", f"{end} is before start_ms {start}")
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise InvalidInput(f"{where}.confidence", "0 to 1, or None")
+    if not isinstance(segment.text, str):
+        raise InvalidInput(f"{where}.text", "a str")
+    segment_id = None if segment.segment_id is None else identifier(f"{where}.segment_id", segment.segment_id)
+    confidence = None if confidence is None else float(confidence)
+    return Segment(clean(segment.text), start, end, clean(segment.speaker), confidence, segment_id)

@@ -1,0 +1,169 @@
+"""The log, read again: replay it step by step, verify what was made of it, rebuild that in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .codec import GENESIS, chain, decode, digest, recorded
+from .errors import MinaError, SessionBusy, SessionNotFound
+from .events import Event, SessionErased
+from .ports import Store
+from .projections import KEYS, OPERATIONAL, READ_MODELS, Happened, Op, Row, project, session_columns
+from .states import INITIAL, State, evolve
+from .store.memory import Tables
+
+IGNORED = frozenset({"era", "feed_xid", "hash", "trace_id", "touched_at"})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One event of a replay: what happened, when (µs), and the public state before and after."""
+
+    version: int
+    type: str
+    recorded_at: int
+    before: str
+    after: str
+    stage: str | None = None
+    run: int | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that verify found. what: version gap | hash | content | snapshot | read model | unreadable."""
+
+    session_id: str
+    what: str
+    detail: str
+
+
+def replay_steps(store: Store, session_id: str, to: int | None = None) -> Iterator[Step]:
+    """Fold the log again, event by event, up to version `to`; SessionNotFound for an unknown id."""
+    rows = store.events(session_id, limit=to)
+    if not rows:
+        raise SessionNotFound(session_id)
+    state = INITIAL
+    for row in rows:
+        event = decode(recorded(row))
+        before, state = state, evolve(state, event)
+        yield Step(
+            row["version"],
+            row["type"],
+            row["recorded_at"],
+            before.public,
+            state.public,
+            getattr(event, "stage", None),
+            getattr(event, "run", None),
+            getattr(event, "outcome", None),
+        )
+
+
+def verify(store: Store, session_id: str) -> list[Problem]:
+    """Compare everything stored for a session with its log; an empty list is a clean bill."""
+    rows, session = store.events(session_id), store.load(session_id)
+    if not rows and session is None:
+        raise SessionNotFound(session_id)
+    problems = [Problem(session_id, *found) for found in chain_problems(rows, session)]
+    try:
+        tables, columns = folded(rows)
+    except (MinaError, ValueError, TypeError) as error:
+        return [*problems, Problem(session_id, "unreadable", f"{type(error).__name__}: {error}")]
+    for name, value in columns.items():
+        if session is None or (name not in IGNORED and session[name] != value):
+            problems.append(Problem(session_id, "snapshot", f"column {name} is not what the log says"))
+    for table in READ_MODELS:
+        for key in differing(tables, store.rows(table, session_id), table):
+            problems.append(Problem(session_id, "read model", f"{table} row {key} is not what the log says"))
+    return problems
+
+
+def chain_problems(rows: list[Row], session: Row | None) -> Iterator[tuple[str, str]]:
+    previous = GENESIS
+    erased = max((e.through_version for e in map(event_of, rows) if isinstance(e, SessionErased)), default=0)
+    for expected, row in enumerate(rows, 1):
+        version = row["version"]
+        if version != expected:
+            yield "version gap", f"version {expected} is missing, {version} follows"
+            return
+        if row["previous_hash"] != previous or chain(previous, row) != row["hash"]:
+            yield "hash", f"version {version} does not continue the chain"
+        if row["content"] is None and row["digest"] is not None and version > erased:
+            yield "content", f"version {version} has lost its content"
+        if row["content"] is not None and digest(row["salt"], row["content"]) != row["digest"]:
+            yield "content", f"version {version} holds other content than was recorded"
+        previous = row["hash"]
+    if session is not None and session["hash"] != previous:
+        yield "hash", "the session row's hash is not the last event's"
+
+
+def event_of(row: Row) -> Event | None:
+    """The event where it is one that this release can read, else None."""
+    try:
+        return decode(recorded(row))
+    except (MinaError, ValueError):
+        return None
+
+
+def folded(rows: list[Row]) -> tuple[Tables, Row]:
+    """The read models and session columns that the log makes: the very functions that wrote them."""
+    tables, columns, state = Tables(), Row(), INITIAL
+    for row in rows:
+        event = decode(recorded(row))
+        after = evolve(state, event)
+        happened = [Happened(row["session_id"], row["version"], row["recorded_at"], event)]
+        for op in project(state, after, happened):
+            tables.apply(op)
+        columns |= session_columns(after, happened)
+        state = after
+    return tables, columns
+
+
+def differing(tables: Tables, stored: list[Row], table: str) -> list[tuple[str, ...]]:
+    """The keys (session id left out) of rows that are missing, too many, or unlike the fold's."""
+    wanted = tables.by_key[table]
+    there = {tuple(row[column] for column in KEYS[table]): row for row in stored}
+    return [key[1:] for key in sorted({*wanted, *there}) if not alike(wanted.get(key), there.get(key))]
+
+
+def alike(wanted: Row | None, there: Row | None) -> bool:
+    if wanted is None or there is None:
+        return wanted is there
+    return all(there[column] == value for column, value in wanted.items() if column not in OPERATIONAL)
+
+
+def rebuild(store: Store, session_id: str, attempts: int = 20) -> int:
+    """Write a session's read models anew from its log, in place; how many rows were wrong."""
+    for _ in range(attempts):
+        rows = store.events(session_id)
+        if not rows:
+            raise SessionNotFound(session_id)
+        tables, columns = folded(rows)
+        ops = [Op("update", "sessions", ({"session_id": session_id, **columns},))]
+        wrong = 0
+        for table in READ_MODELS:
+            there = {tuple(row[c] for c in KEYS[table]): row for row in store.rows(table, session_id)}
+            for key in sorted({*tables.by_key[table], *there}):
+                wanted, stored = tables.by_key[table].get(key), there.get(key)
+                if alike(wanted, stored):
+                    continue
+                wrong += 1
+                if wanted is None:
+                    ops.append(Op("delete", table, (dict(zip(KEYS[table], key, strict=True)),)))
+                elif stored is None:
+                    ops.append(Op("insert", table, (wanted,)))
+                else:
+                    kept = {c: v for c, v in wanted.items() if c not in OPERATIONAL}
+                    ops.append(Op("update", table, (kept,)))
+        if store.correct(session_id, len(rows), ops):
+            return wrong
+    raise SessionBusy(session_id, attempts)
+
+
+def current_state(rows: list[Row]) -> State:
+    """The state that event rows fold to."""
+    state = INITIAL
+    for row in rows:
+        state = evolve(state, decode(recorded(row)))
+    return state

@@ -1,0 +1,209 @@
+"""One command on one session: load, decide, append; on a conflict decide again. Read this first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from . import commands as ask
+from .codec import GENESIS, chain, decode, digest, encode, recorded
+from .errors import CommandIdReused, ConcurrencyError, SessionBusy, SessionNotFound, UpgradeNeeded
+from .events import Event
+from .log import logger
+from .meeting import Segment
+from .ports import Append, Clock, EventStore, Ids, Store, WorkGuard
+from .projections import Happened, Row, project, session_columns
+from .states import FOLD_VERSION, INITIAL, State, decide, replay
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A session as it is now: its row (empty before the first event) and its state."""
+
+    row: Row
+    state: State
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """The command handler. `definitions`: the (name, version) pairs that this process knows."""
+
+    store: Store
+    clock: Clock
+    ids: Ids
+    definitions: Collection[tuple[str, int]]
+    attempts: int = 200
+
+    def execute(
+        self,
+        session_id: str,
+        command: ask.Command,
+        *,
+        command_id: str | None = None,
+        expected: int | None = None,
+        actor: str | None = None,
+        guard: WorkGuard | None = None,
+    ) -> Loaded:
+        """Carry out a command and return the session as it is then.
+
+        A command that took effect before changes nothing. ConcurrencyError only where `expected` is given;
+        SessionBusy when other writers won every attempt; LeaseLost where the guard's work is another's.
+        """
+        done = self.attempt(session_id, command, command_id, expected, actor, guard)
+        if done is None:
+            done = self.decide_again(session_id, command, command_id, expected, actor, guard)
+        return done
+
+    def attempt(
+        self,
+        session_id: str,
+        command: ask.Command,
+        command_id: str | None,
+        expected: int | None,
+        actor: str | None,
+        guard: WorkGuard | None,
+    ) -> Loaded | None:
+        """One round: None where another writer was first."""
+        # 1. Load the snapshot: one row, whatever the history.
+        now = load(self.store, session_id)
+        if now.state.status == "new" and not isinstance(command, ask.Start):
+            raise SessionNotFound(session_id)
+        # 2. The same command id: it took effect already, or it is another command's.
+        if command_id is not None and self.repeated(session_id, command, command_id):
+            return now
+        if expected is not None and now.state.version != expected:
+            raise ConcurrencyError(session_id, expected, now.state.version)
+        self.check_definition(now.state)
+        # 3. Decide.
+        events = decide(now.state, self.complete(session_id, command), session_id)
+        if not events:
+            return now
+        # 4. Append: events, snapshot and read models, guarded by the version that was decided on.
+        mark = ask.fingerprint(command) if command_id is not None else None
+        append, after = self.compose(session_id, now, events, command_id, mark, actor, guard)
+        if self.store.append(append):
+            self.log(append)
+            return Loaded({**now.row, **append.session}, after)
+        if expected is not None:
+            raise ConcurrencyError(session_id, expected, load(self.store, session_id).state.version)
+        return None
+
+    def decide_again(self, session_id: str, *rest: Any) -> Loaded:
+        """Further rounds, a bounded number, each after a short random wait."""
+        from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_random
+
+        again = Retrying(
+            retry=retry_if_result(lambda done: done is None),
+            stop=stop_after_attempt(self.attempts),
+            wait=wait_random(0, 0.02),
+        )
+        try:
+            done = again(self.attempt, session_id, *rest)
+        except RetryError:
+            raise SessionBusy(session_id, self.attempts) from None
+        assert done is not None
+        return done
+
+    def repeated(self, session_id: str, command: ask.Command, command_id: str) -> bool:
+        known = self.store.command(session_id, command_id)
+        if known is not None and known != ask.fingerprint(command):
+            raise CommandIdReused(session_id, command_id)
+        return known is not None
+
+    def check_definition(self, state: State) -> None:
+        pinned = (state.definition, state.definition_version)
+        if state.status != "new" and pinned not in self.definitions:
+            known = ", ".join(f"{name} {version}" for name, version in sorted(self.definitions))
+            raise UpgradeNeeded("definition", "{} {}".format(*pinned), known)
+
+    def complete(self, session_id: str, command: ask.Command) -> ask.Command:
+        """What decide needs to know and only the read model holds: which segments are recorded already."""
+        if not isinstance(command, ask.Record):
+            return command
+        named = [s.segment_id for s in command.segments if s.segment_id is not None]
+        rows = self.store.known_segments(session_id, named) if named else []
+        known = {row["segment_id"]: segment(row) for row in rows}
+        return msgspec.structs.replace(command, known=known)
+
+    def compose(
+        self,
+        session_id: str,
+        now: Loaded,
+        events: Sequence[Event],
+        command_id: str | None,
+        mark: str | None,
+        actor: str | None,
+        guard: WorkGuard | None,
+    ) -> tuple[Append, State]:
+        """The append as a value, and the state after it."""
+        at = self.clock.now()
+        trace_id = now.row.get("trace_id") or self.ids.uuid()
+        previous, rows, happened = now.row.get("hash") or GENESIS, list[Row](), list[Happened]()
+        for version, event in enumerate(events, now.state.version + 1):
+            text = encode(event)
+            salt = None if text.content is None else self.ids.salt()
+            row: Row = {
+                "event_id": self.ids.uuid(),
+                "session_id": session_id,
+                "version": version,
+                "type": text.type,
+                "schema_version": text.schema_version,
+                "skippable": text.skippable,
+                "recorded_at": at,
+                "trace_id": trace_id,
+                "causation_id": rows[0]["event_id"] if rows else None,
+                "command_id": command_id,
+                "fingerprint": None if rows else mark,
+                "actor": actor,
+                "data": text.data,
+                "content": text.content,
+                "salt": salt,
+                "digest": digest(salt or b"", text.content),
+                "previous_hash": previous,
+            }
+            row["hash"] = previous = chain(previous, row)
+            rows.append(row)
+            # What is projected is what was stored, so that a rebuild sees the very same.
+            happened.append(Happened(session_id, version, at, as_stored(row)))
+        after = replay((one.event for one in happened), now.state)
+        session = {**session_columns(after, happened), "hash": previous}
+        if now.state.status == "new":
+            session["trace_id"] = trace_id
+        ops = tuple(project(now.state, after, happened))
+        return Append(session_id, now.state.version, tuple(rows), session, ops, guard), after
+
+    def log(self, append: Append) -> None:
+        out = logger("mina_pipeline.sessions")
+        for row in append.events:
+            out.info(
+                "event appended",
+                session_id=row["session_id"],
+                trace_id=row["trace_id"],
+                version=row["version"],
+                type=row["type"],
+            )
+
+
+def as_stored(row: Row) -> Event:
+    return decode(recorded({**row, "era": 0, "feed_xid": 0, "seq": 0}))
+
+
+def load(store: EventStore, session_id: str) -> Loaded:
+    """The session's row and state. A snapshot of another fold version is folded anew from the log."""
+    row = store.load(session_id)
+    if row is None:
+        return Loaded({}, INITIAL)
+    if row["fold_version"] == FOLD_VERSION:
+        return Loaded(row, msgspec.json.decode(row["snapshot"], type=State))
+    if row["fold_version"] > FOLD_VERSION:
+        raise UpgradeNeeded("fold version", str(row["fold_version"]), f"version {FOLD_VERSION} and older")
+    events = store.events(session_id)
+    return Loaded(row, replay(decode(recorded(event)) for event in events))
+
+
+def segment(row: Row) -> Segment:
+    """A row of the segments table as the segment that was recorded."""
+    return Segment(**{name: row[name] for name in Segment.__dataclass_fields__})

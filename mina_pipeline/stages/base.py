@@ -1,0 +1,172 @@
+"""What a stage is: a name, its place in a definition, and a function from a context to an honest outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, tzinfo
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ..definition import Definition
+from ..errors import DefinitionError
+from ..events import StageShape
+from ..meeting import Refinement, Segment
+
+
+@dataclass(frozen=True)
+class Ok:
+    """The stage made what it should. `artefact` is a dataclass or any JSON value."""
+
+    artefact: Any = None
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """A fallback made it; `reason` is a word or two that say why (they are kept for ever: no meeting text)."""
+
+    artefact: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Empty:
+    """There was nothing to work on."""
+
+    artefact: Any = None
+    reason: str = "nothing to work on"
+
+
+Outcome = Ok | Degraded | Empty
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A point on the monotonic clock; `remaining()` is in seconds, below 0 when it has passed."""
+
+    at: float
+    monotonic: Callable[[], float]
+
+    def remaining(self) -> float:
+        return self.at - self.monotonic()
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What a stage may know of its session. started_at is µs since the epoch."""
+
+    session_id: str
+    id: int
+    title: str | None
+    meeting_id: str | None
+    tenant: str | None
+    started_at: int
+    timezone: str | None
+    locale: str | None
+    metadata: Mapping[str, Any]
+
+    @property
+    def zone(self) -> tzinfo:
+        """The meeting's time zone; UTC where none or an unknown one was given."""
+        try:
+            return ZoneInfo(self.timezone) if self.timezone else UTC
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            return UTC
+
+    @property
+    def date(self) -> date:
+        """The day the meeting began, where it was held: what "by friday" is relative to."""
+        return datetime.fromtimestamp(self.started_at / 1e6, self.zone).date()
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage function gets.
+
+    segments: as recorded, by start time. results: the artefacts of the stages before it, by name, failed ones
+    absent. previous: this stage's artefact of an earlier run, or None. idempotency_key: the same for every
+    attempt at this run. `checkpoint(key, make)` returns what was stored under the key in this run, or calls
+    `make()` and stores its JSON value durably first. `progress(done, total)` tells the watchers.
+    """
+
+    session: SessionInfo
+    stage: str
+    run: int
+    segments: tuple[Segment, ...]
+    results: Mapping[str, Any]
+    previous: Any
+    deadline: Deadline
+    provider: Any
+    new_id: Callable[[], str]
+    checkpoint: Callable[[str, Callable[[], Any]], Any]
+    progress: Callable[[int, int | None], None]
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.session.session_id}:{self.stage}:{self.run}"
+
+    @property
+    def refined(self) -> dict[str, str]:
+        """segment_id -> text, refined where refinement has an outcome, raw elsewhere."""
+        texts = {s.segment_id or "": s.text for s in self.segments}
+        refinement = self.results.get("refinement")
+        if isinstance(refinement, Refinement):
+            texts.update((change.segment_id, change.text) for change in refinement.changes)
+        return texts
+
+
+class Provider(Protocol):
+    """Who does the standard stages' work. Any object with these will do for `Pipeline.open(provider=…)`."""
+
+    @property
+    def name(self) -> str: ...
+    def refine(self, ctx: StageContext) -> Outcome: ...
+    def analyze(self, ctx: StageContext) -> Outcome: ...
+    def extract_tasks(self, ctx: StageContext) -> Outcome: ...
+    def summarize(self, ctx: StageContext) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage with its code. Calling it calls the function."""
+
+    shape: StageShape
+    function: Callable[[StageContext], Outcome]
+
+    def __call__(self, ctx: StageContext) -> Outcome:
+        return self.function(ctx)
+
+
+def stage(
+    name: str, *, after: str | Iterable[str] = (), running: str, reads: str | Iterable[str] | None = None
+) -> Callable[[Callable[[StageContext], Outcome]], Stage]:
+    """Make a function a stage. `running` is the public state while it runs; `reads` (default: `after`) names the
+    stages whose better results make this one run again."""
+    before = (after,) if isinstance(after, str) else tuple(after)
+    read = before if reads is None else (reads,) if isinstance(reads, str) else tuple(reads)
+    shape = StageShape(name, before, read, running)
+    return lambda function: Stage(shape, function)
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A definition with the code of its stages; `define` makes one."""
+
+    definition: Definition
+    code: Mapping[str, Stage] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.definition.name, self.definition.version
+
+
+def define(name: str, *stages: Stage, version: int = 1) -> Workflow:
+    """A workflow of these stages, in declared order. Raise `version` when you change them.
+
+    DefinitionError where no session could go through them.
+    """
+    for one in stages:
+        if not isinstance(one, Stage):
+            raise DefinitionError(f"{one!r} is no stage; decorate it with @stage")
+    definition = Definition(name, tuple(one.shape for one in stages), version)
+    return Workflow(definition, {one.shape.name: one for one in stages})

@@ -1,0 +1,59 @@
+"""The four standard stages, and the two workflows made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..definition import ANALYTICS, PARALLEL, REFINEMENT, STANDARD, SUMMARY, TASKS
+from ..meeting import Analytics, Refinement, Summary, Task, TaskList
+from .base import Degraded, Empty, Ok, Outcome, Stage, StageContext, Workflow
+
+
+def refine(ctx: StageContext) -> Outcome:
+    """Casing, sentence ends, fillers and false starts."""
+    return ctx.provider.refine(ctx) if ctx.segments else Empty(Refinement(), "no segments")
+
+
+def analyze(ctx: StageContext) -> Outcome:
+    """Who spoke, how long, how fast, about what."""
+    return ctx.provider.analyze(ctx) if ctx.segments else Empty(Analytics(), "no segments")
+
+
+def extract_tasks(ctx: StageContext) -> Outcome:
+    """What was promised, by whom, until when. Task ids are given here, and stay over runs."""
+    if not ctx.segments:
+        return Empty(TaskList(), "no segments")
+    outcome: Outcome = ctx.provider.extract_tasks(ctx)
+    if isinstance(outcome, (Ok, Degraded)) and isinstance(outcome.artefact, TaskList):
+        before = ctx.previous if isinstance(ctx.previous, TaskList) else TaskList()
+        return replace(outcome, artefact=identified(outcome.artefact, before, ctx.new_id))
+    return outcome
+
+
+def summarize(ctx: StageContext) -> Outcome:
+    """What the meeting came to."""
+    return ctx.provider.summarize(ctx) if ctx.segments else Empty(Summary(), "no segments")
+
+
+def identified(tasks: TaskList, before: TaskList, new_id: Callable[[], str]) -> TaskList:
+    """Every task with an id: that of the earlier run's task which it is again (same title or shared evidence)."""
+    free = list(before.tasks)
+    out: list[Task] = []
+    for task in tasks:
+        match = next((old for old in free if old.title.casefold() == task.title.casefold()), None)
+        match = match or next((old for old in free if set(old.evidence) & set(task.evidence)), None)
+        if match is not None:
+            free.remove(match)
+        out.append(replace(task, task_id=match.task_id if match else new_id()))
+    return replace(tasks, tasks=tuple(out))
+
+
+CODE = {"refinement": refine, "analytics": analyze, "tasks": extract_tasks, "summary": summarize}
+STANDARD_STAGES = tuple(Stage(shape, CODE[shape.name]) for shape in (REFINEMENT, ANALYTICS, TASKS, SUMMARY))
+WORKFLOWS = tuple(
+    Workflow(definition, {shape.name: Stage(shape, CODE[shape.name]) for shape in definition.stages})
+    for definition in (STANDARD, PARALLEL)
+)
+SHAPES = {"refinement": Refinement, "analytics": Analytics, "tasks": TaskList, "summary": Summary}
+"""What the standard stages make; a host's own stages make JSON values."""
