@@ -110,8 +110,6 @@ NOT_ASKED = {"id", "started_at", "stages", "known", "completed_at"}
 
 def fingerprint(command: Command) -> str:
     """Tell equal content from other content under one command id: a hex digest of what was asked."""
-    asked = {
-        field: getattr(command, field) for field in command.__struct_fields__ if field not in NOT_ASKED
-    }
+    asked = {field: getattr(command, field) for field in command.__struct_fields__ if field not in NOT_ASKED}
     text = msgspec.json.encode([command.name, asked], order="deterministic")
     return hashlib.sha256(text).hexdigest()

@@ -197,9 +197,7 @@ class Pipeline:
         inside = object.__new__(type(self))
         inside.__dict__.update(self.__dict__)
         inside.store = self.store.using(connection)
-        inside.sessions_ = Sessions(
-            inside.store, self.clock, self.ids, frozenset(self.code), self.settings.attempts
-        )
+        inside.sessions_ = Sessions(inside.store, self.clock, self.ids, frozenset(self.code), self.settings.attempts)
         return inside
 
     # --- reading
@@ -258,9 +256,7 @@ class Pipeline:
     def worker(self) -> Worker:
         """A worker to step by hand, as a simulation does."""
         owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}:{self.ids.uuid()[-6:]}"
-        return Worker(
-            self.store, self.sessions_, self.code, self.provider, self.clock, self.ids, self.settings, owner
-        )
+        return Worker(self.store, self.sessions_, self.code, self.provider, self.clock, self.ids, self.settings, owner)
 
     def run_until_idle(self) -> int:
         """Do all work that is due now, here, and return how many pieces; subscribers have heard of it then."""
@@ -327,9 +323,7 @@ def open_store(url: str, prefix: str) -> Store:
 
         return MemoryStore()
     if not url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:")):
-        raise StoreUnreachable(
-            url.split("@")[-1], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…"
-        )
+        raise StoreUnreachable(url.split("@")[-1], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…")
     from .store.sql import open_sql
 
     return open_sql(url, prefix)

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from . import commands as ask
 from . import events as did
-from .definition import Definition
 from .errors import IllegalTransition, InvalidInput, MinaError, SegmentIdReused
 from .meeting import Segment
 
@@ -126,6 +125,22 @@ def fire(machine: Machine, state: str, trigger: str) -> str | None:
     except MachineError:
         return None
     return str(model.state)
+
+
+def draw(states: list[str], edges: Iterable[tuple[str, str, str]], current: str, title: str) -> str:
+    """A Mermaid state diagram of (state, trigger, state) edges, `current` marked."""
+    from transitions.extensions import GraphMachine
+
+    machine = GraphMachine(
+        states=states,
+        initial=current,
+        transitions=[[kind, source, to] for source, kind, to in edges],
+        auto_transitions=False,
+        graph_engine="mermaid",
+        title=title,
+        show_conditions=False,
+    )
+    return str(machine.get_graph().source)
 
 
 class StageState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -486,10 +501,8 @@ def conclude(state: State, command: ask.Conclude, session_id: str) -> list[did.E
             error=command.error,
         )
     else:
-        outcome = did.StageReady(
-            **common, outcome=command.outcome, reason=command.reason, artefact=command.artefact
-        )
-    events = [outcome]
+        outcome = did.StageReady(**common, outcome=command.outcome, reason=command.reason, artefact=command.artefact)
+    events: list[did.Event] = [outcome]
     after = evolve(state, outcome)
     if state.status == "processing" and all(s.status == "done" for s in after.stages):
         events.append(did.Revealed(outcomes={s.name: s.outcome or "failed" for s in after.stages}))
@@ -504,62 +517,3 @@ def dashboard(action: str, command: ask.Conclude) -> did.DashboardRefreshed:
     return did.DashboardRefreshed(
         action=action, status="completed", completed_at=command.completed_at, title=command.title
     )
-
-
-# --- the picture ------------------------------------------------------------------------------------------
-
-
-def public_transitions(definition: Definition) -> list[tuple[str, str, str]]:
-    """Every (state, event type, state) that clients can see in a first pass, found by walking decide and evolve."""
-    first = start(ask.Start(id=1, definition=definition.name, definition_version=definition.version,
-                            stages=definition.stages, started_at=0))  # fmt: skip
-    seen: dict[tuple[str, str, str], None] = {}
-    todo, known = [evolve(INITIAL, first)], set[bytes]()
-    while todo:
-        state = todo.pop(0)
-        for command in possible(state):
-            after = state
-            for event in decide(state, command, ""):
-                before, after = after, evolve(after, event)
-                if before.public != after.public:
-                    kind = event.type.removesuffix("_ready") + "_ready | _failed" * event.type.endswith("_ready")
-                    seen[before.public, kind, after.public] = None
-            mark = msgspec.json.encode(replace(after, version=0))
-            if mark not in known:
-                known.add(mark)
-                todo.append(after)
-    return list(seen)
-
-
-def possible(state: State) -> list[ask.Command]:
-    """What callers and workers can ask for next, for the picture."""
-    if state.status == "recording":
-        return [ask.Finalize(), ask.Cancel()]
-    if state.status != "processing":
-        return []
-    wishes: list[ask.Command] = [ask.Cancel()]
-    for stage in state.stages:
-        if stage.status == "due":
-            wishes.append(ask.Begin(stage=stage.name, run=1))
-        if stage.status == "running":
-            wishes.append(ask.Conclude(stage=stage.name, run=1, outcome="ok", input_version=0, duration_ms=0,
-                                       completed_at=0))  # fmt: skip
-    return wishes
-
-
-def mermaid(definition: Definition, current: str | None = None) -> str:
-    """The public machine as a Mermaid state diagram, drawn by `transitions` from what the tables allow."""
-    from transitions.extensions import GraphMachine
-
-    edges = public_transitions(definition)
-    states = list(dict.fromkeys(name for source, _, to in edges for name in (source, to)))
-    machine = GraphMachine(
-        states=states,
-        initial=current or states[0],
-        transitions=[[kind, source, to] for source, kind, to in edges],
-        auto_transitions=False,
-        graph_engine="mermaid",
-        title=f"{definition.name}, version {definition.version}",
-        show_conditions=False,
-    )
-    return str(machine.get_graph().source)

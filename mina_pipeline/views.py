@@ -79,9 +79,7 @@ def session_view(row: Row, state: State | None = None) -> Session:
     """A session row as callers see it."""
     state = state or msgspec.json.decode(row["snapshot"], type=State)
     stages = {
-        stage.name: StageView(
-            stage.status, stage.outcome, stage.run, stage.provider, stage.duration_ms, stage.reason
-        )
+        stage.name: StageView(stage.status, stage.outcome, stage.run, stage.provider, stage.duration_ms, stage.reason)
         for stage in state.stages
     }
     plain = ("session_id", "id", "title", "meeting_id", "tenant", "definition", "definition_version", "version",
@@ -117,7 +115,13 @@ def transcript_lines(segments: list[Row], run: int | None) -> tuple[TranscriptLi
 def result(views: Views, session_id: str) -> Result:
     """What the stages made, from the read models."""
     artefacts = {row["stage"]: row for row in views.rows("artefacts", session_id)}
-    found: dict[str, Any] = {"transcript": None, "analytics": None, "tasks": None, "summary": None, "others": {}}
+    found: dict[str, Any] = {
+        "transcript": None,
+        "analytics": None,
+        "tasks": None,
+        "summary": None,
+        "others": {},
+    }
     for stage, row in artefacts.items():
         made = {name: row[name] for name in ("outcome", "run", "provider", "reason")}
         body = None if row["body"] is None else msgspec.json.decode(row["body"])

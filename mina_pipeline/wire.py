@@ -68,9 +68,18 @@ def fields(event: Event, recorded: RecordedEvent, refined_transcript: str | None
             stats = {name: getattr(event, name) for name in ("total_segments", "total_duration", "average_confidence")}
             return {"status": "finalized", "reason": event.reason, "stats": stats}
         case StageEvent() if not isinstance(event, ArtefactUpdated):
-            return {"task_type": event.stage, "run": event.run, **stage_fields(event, recorded, refined_transcript)}
+            return {
+                "task_type": event.stage,
+                "run": event.run,
+                **stage_fields(event, recorded, refined_transcript),
+            }
         case ArtefactUpdated():
-            return {"task_type": event.stage, "run": event.run, "status": "completed", "outcome": event.outcome}
+            return {
+                "task_type": event.stage,
+                "run": event.run,
+                "status": "completed",
+                "outcome": event.outcome,
+            }
         case Revealed():
             return {
                 "status": "completed",

@@ -16,7 +16,7 @@ from .errors import IllegalTransition, LeaseLost, MinaError
 from .events import StageProgress
 from .log import logger
 from .ports import Claimed, Clock, Ids, Store, WorkGuard
-from .sessions import Loaded, Sessions, load, segment
+from .sessions import Loaded, Sessions, segment
 from .settings import Settings
 from .stages.base import Deadline, Degraded, Empty, Ok, Outcome, SessionInfo, Stage, StageContext
 from .stages.standard import SHAPES
@@ -127,9 +127,7 @@ class Worker:
     def artefacts(self, session_id: str) -> dict[str, Any]:
         """The kept artefacts by stage; standard ones as their dataclasses."""
         made = result(self.store, session_id)
-        found: dict[str, Any] = {
-            name: one.artefact for name, one in made.others.items() if one.outcome != "failed"
-        }
+        found: dict[str, Any] = {name: one.artefact for name, one in made.others.items() if one.outcome != "failed"}
         for stage, shape in SHAPES.items():
             one = getattr(made, STAGE_FIELDS[stage])
             if one is None or one.outcome == "failed":
@@ -138,7 +136,7 @@ class Worker:
             if stage == "refinement":
                 changed = [line for line in one.lines if line.refined_text != line.text]
                 fields["changes"] = [{"segment_id": c.segment_id, "text": c.refined_text} for c in changed]
-            found[stage] = typed({k: v for k, v in fields.items() if k in shape.__dataclass_fields__}, shape)
+            found[stage] = typed(fields, shape)
         return found
 
     def reporting(self, claimed: Claimed) -> Callable[[int, int | None], None]:
@@ -157,9 +155,7 @@ class Worker:
                 stored = self.checkpoints(claimed)
             if key not in stored:
                 value = clean(builtins(make()))
-                report = ask.Report(
-                    stage=claimed.stage, run=claimed.run, done=len(stored) + 1, key=key, value=value
-                )
+                report = ask.Report(stage=claimed.stage, run=claimed.run, done=len(stored) + 1, key=key, value=value)
                 self.sessions.execute(claimed.session_id, report, actor=self.owner)
                 stored[key] = value
             return stored[key]

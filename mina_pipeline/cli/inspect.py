@@ -8,9 +8,9 @@ import click
 
 from ..codec import builtins
 from ..definition import PARALLEL, STANDARD, Definition
+from ..diagram import mermaid
 from ..events import StageShape
 from ..pipeline import Pipeline
-from ..states import mermaid
 from ..views import Session
 from ..wire import iso
 from .app import mina, open_pipeline, print_json, shared
@@ -99,9 +99,7 @@ def diagram(session_id: str | None, definition: str, db: str | None, app: str | 
 def pinned(pipeline: Pipeline, session: Session) -> Definition:
     """The definition in the session's own first event: no code of the host's is needed to draw it."""
     first = pipeline.events(session.session_id)[0].data
-    stages = tuple(
-        StageShape(s["name"], tuple(s["after"]), tuple(s["reads"]), s["running"]) for s in first["stages"]
-    )
+    stages = tuple(StageShape(s["name"], tuple(s["after"]), tuple(s["reads"]), s["running"]) for s in first["stages"])
     return Definition(session.definition, stages, session.definition_version)
 
 

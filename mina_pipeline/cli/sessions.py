@@ -78,9 +78,7 @@ def show(session_id: str, db: str | None, app: str | None, as_json: bool) -> Non
 @click.option("--after", type=click.IntRange(0), default=0, help="Only versions after this one.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many (default: all).")
 @shared
-def events(
-    session_id: str, after: int, limit: int | None, db: str | None, app: str | None, as_json: bool
-) -> None:
+def events(session_id: str, after: int, limit: int | None, db: str | None, app: str | None, as_json: bool) -> None:
     """The log of one session, oldest first."""
     with open_pipeline(db, app) as pipeline:
         found = pipeline.events(session_id, after)[:limit]

@@ -40,7 +40,7 @@ def append(connection: Connection, schema: Schema, append: Append) -> bool:
     parts = [*guard_parts(text, append), events_part(text, append)]
     parts += [f"op{n} AS ({op_part(text, op, n)})" for n, op in enumerate(append.ops)]
     query = f"WITH {', '.join(parts)} SELECT count(*) FROM guard"
-    return connection.exec_driver_sql(query, text.values).scalar_one() == 1
+    return bool(connection.exec_driver_sql(query, text.values).scalar_one() == 1)
 
 
 class Text:
@@ -61,9 +61,7 @@ class Text:
     def unnest(self, table: str, rows: Sequence[dict[str, Any]], alias: str) -> str:
         """Rows as a table expression: one array a column."""
         columns = list(rows[0])
-        arrays = (
-            f"{self.param([row[c] for row in rows])}::{sql_type(self.schema[table].c[c])}[]" for c in columns
-        )
+        arrays = (f"{self.param([row[c] for row in rows])}::{sql_type(self.schema[table].c[c])}[]" for c in columns)
         return f"unnest({', '.join(arrays)}) AS {alias}({', '.join(columns)})"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,19 +51,23 @@ class SqlStore:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction of ours that commits on the way out, or the host's, which we leave open."""
+    def writing(self, several: bool = False) -> Iterator[Connection]:
+        """A transaction of ours that commits on the way out, or the host's, which we leave open.
+
+        On PostgreSQL one statement is its own transaction; `several` asks for a real one around more.
+        """
         if self.host is not None:
             with retryable(self.engine):
                 yield self.host
             return
-        if self.dialect is postgresql:
-            with self.engine.connect() as connection, connection.begin():
+        if self.dialect is postgresql and not several:
+            with self.engine.connect() as connection:
                 yield connection
             return
-        with self.root.write_lock, self.engine.connect().execution_options(mina_write=True) as connection:
-            with connection.begin():
-                yield connection
+        options = {"isolation_level": "READ COMMITTED"} if self.dialect is postgresql else {"mina_write": True}
+        lock = nullcontext() if self.dialect is postgresql else self.root.write_lock
+        with lock, self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
 
     def using(self, connection: Any) -> SqlStore:
         host = host_connection(connection)
@@ -88,7 +92,7 @@ class SqlStore:
     def fetch(self, statement: sa.Executable) -> list[Row]:
         with self.reading() as connection:
             found = connection.execute(statement)
-            columns = [str(column) for column in found.keys()]  # SQLAlchemy's are a subclass of str
+            columns = list(map(str, found.keys()))  # SQLAlchemy's are a subclass of str
             return [dict(zip(columns, row, strict=True)) for row in found]
 
     # --- EventStore
@@ -165,7 +169,7 @@ class SqlStore:
 
     def draw_id(self) -> int:
         with self.writing() as connection:
-            return self.dialect.draw_id(connection, self.schema)
+            return int(self.dialect.draw_id(connection, self.schema))
 
     # --- WorkQueue
 
@@ -203,9 +207,9 @@ class SqlStore:
     def renew(self, tokens: Sequence[str], until: int) -> int:
         work = self.schema["work"]
         held = sa.select(work.c.token).where(work.c.token.in_(tokens)).with_for_update(skip_locked=True).cte("held")
+        renewed = sa.update(work).where(work.c.token.in_(sa.select(held))).values(until=until)
         with self.writing() as connection:
-            done = connection.execute(sa.update(work).where(work.c.token.in_(sa.select(held))).values(until=until))
-            return done.rowcount
+            return len(connection.execute(renewed.returning(work.c.token)).all())
 
     def give_back(self, token: str) -> None:
         work = self.schema["work"]
@@ -217,7 +221,7 @@ class SqlStore:
         work = self.schema["work"]
         due = sa.case((work.c.until > work.c.due_at, work.c.until), else_=work.c.due_at)
         rows = self.fetch(sa.select(sa.func.min(due).label("due")).where(self.known(definitions)))
-        return rows[0]["due"] if rows else None
+        return None if rows[0]["due"] is None else int(rows[0]["due"])
 
     # --- Views
 
@@ -257,7 +261,7 @@ class SqlStore:
         lock = sa.update(sessions).values(version=expected).where(
             sessions.c.session_id == session_id, sessions.c.version == expected
         )  # fmt: skip
-        with self.writing() as connection:
+        with self.writing(several=True) as connection:
             if connection.execute(lock).rowcount == 0:
                 return False
             for op in ops:
@@ -342,7 +346,7 @@ def prepare(store: SqlStore, shown: str) -> None:
     with store.engine.connect() as connection:
         if schema_version(connection, store.schema, shown) == str(SCHEMA_VERSION):
             return
-    with store.writing() as connection:
+    with store.writing(several=True) as connection:
         if store.dialect is postgresql:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
         if schema_version(connection, store.schema, shown) is None:
@@ -361,9 +365,12 @@ def schema_version(connection: Connection, schema: Schema, shown: str) -> str | 
     foreign = f"it has tables of our names ({', '.join(sorted(ours & there))}) that are not mina_pipeline's"
     remedy = "; choose another database, or another MINA_TABLE_PREFIX"
     meta = schema["meta"]
-    if not ours <= there or {c["name"] for c in sa.inspect(connection).get_columns(meta.name)} != {"name", "value"}:
+    if not ours <= there or {c["name"] for c in sa.inspect(connection).get_columns(meta.name)} != {
+        "name",
+        "value",
+    }:
         raise ForeignSchema(shown, foreign + remedy)
     version = connection.execute(sa.select(meta.c.value).where(meta.c.name == "schema_version")).scalar()
     if version != str(SCHEMA_VERSION):
         raise ForeignSchema(shown, f"its schema is version {version}, this release knows {SCHEMA_VERSION}")
-    return version
+    return str(version)

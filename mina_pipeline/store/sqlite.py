@@ -125,7 +125,9 @@ def run_core(connection: Connection, table: sa.Table, keys: Sequence[str], op: O
         query = insert(table)
         others = [column for column in op.rows[0] if column not in keys]
         if op.kind == "upsert":
-            query = query.on_conflict_do_update(keys, set_={c: query.excluded[c] for c in others})
+            query = query.on_conflict_do_update(
+                [table.c[key] for key in keys], set_={c: query.excluded[c] for c in others}
+            )
         connection.execute(query, list(op.rows))
         return
     for row in op.rows:
@@ -133,9 +135,7 @@ def run_core(connection: Connection, table: sa.Table, keys: Sequence[str], op: O
         if op.kind == "delete":
             connection.execute(sa.delete(table).where(*where))
         else:
-            connection.execute(
-                sa.update(table).where(*where).values({c: v for c, v in row.items() if c not in keys})
-            )
+            connection.execute(sa.update(table).where(*where).values({c: v for c, v in row.items() if c not in keys}))
 
 
 def draw_id(connection: Connection, schema: Schema) -> int:

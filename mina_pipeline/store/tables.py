@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Text
@@ -31,11 +32,11 @@ def build_schema(prefix: str = "mina_") -> Schema:
     def table(name: str, *items: sa.schema.SchemaItem) -> None:
         by_name[name] = sa.Table(prefix + name, metadata, *items)
 
-    def index(name: str, *columns: str, **options: object) -> Index:
+    def index(name: str, *columns: str, **options: Any) -> Index:
         return Index(f"{prefix}{name}", *columns, **options)
 
-    def required(name: str, kind: sa.types.TypeEngine[object] | type[sa.types.TypeEngine[object]]) -> Column[object]:
-        return Column(name, kind, nullable=False)  # type: ignore[arg-type]
+    def required(name: str, kind: Any) -> Column[Any]:
+        return Column(name, kind, nullable=False)
 
     table("meta", Column("name", Text, primary_key=True), required("value", Text))
     table("counters", Column("name", Text, primary_key=True), required("value", BigInteger))

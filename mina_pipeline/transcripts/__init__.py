@@ -20,9 +20,7 @@ def read_transcript(path: str | os.PathLike[str]) -> Transcript:
     try:
         data = Path(source).read_bytes()
     except FileNotFoundError:
-        raise TranscriptError(
-            source, None, "there is no such file", "Check the name and the folder"
-        ) from None
+        raise TranscriptError(source, None, "there is no such file", "Check the name and the folder") from None
     except IsADirectoryError:
         raise TranscriptError(source, None, "this is a directory", "Name the transcript file in it") from None
     except PermissionError:
@@ -30,9 +28,7 @@ def read_transcript(path: str | os.PathLike[str]) -> Transcript:
     except (OSError, ValueError) as error:
         # ValueError: a NUL in the path.
         problem = getattr(error, "strerror", None) or "this is not a file name"
-        raise TranscriptError(
-            source, None, f"cannot be read: {problem}", "Check the name and the disk"
-        ) from None
+        raise TranscriptError(source, None, f"cannot be read: {problem}", "Check the name and the disk") from None
     return parse_transcript(data, source)
 
 

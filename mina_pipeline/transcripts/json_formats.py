@@ -21,9 +21,7 @@ def parse(text: str, source: str) -> Transcript:
     if "transcription" in document and "segments" not in document:
         return whisper.parse_cpp(document, source)
     if document.get("segments") is None:
-        raise refuse(
-            source, "segments", "is missing", "Export with segments and their times (Whisper: verbose_json)"
-        )
+        raise refuse(source, "segments", "is missing", "Export with segments and their times (Whisper: verbose_json)")
     segments = [
         as_object(item, f"segments[{number}]", source)
         for number, item in enumerate(as_list(document["segments"], "segments", source))
@@ -35,9 +33,7 @@ def parse(text: str, source: str) -> Transcript:
 
 def _is_whisper(document: dict[str, Any], segments: list[dict[str, Any]]) -> bool:
     if not segments:
-        return "word_segments" in document or (
-            "text" in document and not any(key in document for key in _OURS)
-        )
+        return "word_segments" in document or ("text" in document and not any(key in document for key in _OURS))
     if any("start_ms" in segment or "end_ms" in segment for segment in segments):
         return False
     return any("start" in segment or "end" in segment for segment in segments)
@@ -48,9 +44,7 @@ def _load(text: str, source: str) -> Any:
         # Not strict: a raw control character in a string is cleaned later, as everywhere.
         return json.loads(text, strict=False)
     except json.JSONDecodeError as error:
-        raise TranscriptError(
-            source, error.lineno, f"broken JSON: {error.msg}", "Export the file again"
-        ) from None
+        raise TranscriptError(source, error.lineno, f"broken JSON: {error.msg}", "Export the file again") from None
     except RecursionError:
         problem = "the JSON is nested too deep"
     except ValueError:

@@ -18,7 +18,8 @@ _NO_NAMES = frozenset(
         r"\w+",
         "action agenda answer applause background blank_audio cough crosstalk decision edit example foreign "
         "hint https http important inaudible laughs laughter music noise note notes ps problem question re "
-        "remember reminder result risk sigh silence so subject summary task tip todo unintelligible update warning",
+        "remember reminder result risk sigh silence so subject summary task tip todo unintelligible update "
+        "warning",
     )
 )
 

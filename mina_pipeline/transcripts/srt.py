@@ -9,9 +9,7 @@ from mina_pipeline.transcripts.assembly import Cue, Transcript, assemble
 from mina_pipeline.transcripts.speakers import split_by_prefixes
 from mina_pipeline.transcripts.text import TIMING, counted, timing
 
-_MARKUP = re.compile(
-    r"</?(?:b|c|em|font|i|s|span|strong|u|v)\b[^<>]*>|\{\\[^{}]*\}|\{/?[bius]\}", re.IGNORECASE
-)
+_MARKUP = re.compile(r"</?(?:b|c|em|font|i|s|span|strong|u|v)\b[^<>]*>|\{\\[^{}]*\}|\{/?[bius]\}", re.IGNORECASE)
 _ARROW_LINE = re.compile(rf"^{TIMING.pattern}", re.MULTILINE)
 
 

@@ -74,9 +74,7 @@ def parse_cpp(document: dict[str, Any], source: str) -> Transcript:
         cues.append(Cue(start, end, str(number), (part,)))
     found, warnings = assemble(cues)
     result = document.get("result")
-    language = (
-        optional_text(result, "language", "result.language", source) if isinstance(result, dict) else None
-    )
+    language = optional_text(result, "language", "result.language", source) if isinstance(result, dict) else None
     return Transcript(source=source, format="whisper", segments=found, warnings=warnings, language=language)
 
 
@@ -127,11 +125,7 @@ def _by_speaker(whole: Segment, words: list[Word]) -> list[Segment]:
     turns = _turns(words, whole.speaker)
     if len(turns) < 2:
         only = turns[0][0] if turns else None
-        return [
-            whole
-            if only is None
-            else Segment(whole.text, whole.start_ms, whole.end_ms, only, whole.confidence)
-        ]
+        return [whole if only is None else Segment(whole.text, whole.start_ms, whole.end_ms, only, whole.confidence)]
     texts = _texts(whole.text, [said for _, said in turns])
     parts: list[Segment] = []
     reached = whole.start_ms

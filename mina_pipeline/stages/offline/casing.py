@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from .language import STOP_WORDS
+from .language import STOP_WORDS, listed
 from .words import Word
 
-CALENDAR = frozenset(
-    "monday tuesday wednesday thursday friday saturday sunday january february april june july september october "
-    "november december english french german spanish italian portuguese dutch russian chinese japanese korean "
-    "arabic hebrew hindi swedish norwegian danish finnish greek turkish european american british "
-    "europe america africa asia germany france spain italy japan china india russia canada australia "
-    "mondays tuesdays wednesdays thursdays fridays saturdays sundays christmas".split()
+CALENDAR = listed(
+    "monday tuesday wednesday thursday friday saturday sunday january february april june july september "
+    "october november december english french german spanish italian portuguese dutch russian chinese "
+    "japanese korean arabic hebrew hindi swedish norwegian danish finnish greek turkish european american "
+    "british europe america africa asia germany france spain italy japan china india russia canada "
+    "australia mondays tuesdays wednesdays thursdays fridays saturdays sundays christmas"
 )
 """Left out: what is a common word too (may, march, august, polish)."""
 
 _PRONOUN = frozenset({"i", "i'm", "i've", "i'd", "i'll"})
-_NO_NAMES = frozenset(
-    "speaker manager project designer expert engineer interface user industrial marketing host guest director "
-    "interviewer interviewee moderator participant person unknown agent customer client caller doctor patient "
-    "teacher student professor phd grad team lead product sales support admin chair room channel male female "
-    "mark bill rob grant will may frank grace hope joy faith rose jack drew chase pat ray sue dean guy art".split()
+_NO_NAMES = listed(
+    "speaker manager project designer expert engineer interface user industrial marketing host guest "
+    "director interviewer interviewee moderator participant person unknown agent customer client caller "
+    "doctor patient teacher student professor phd grad team lead product sales support admin chair room "
+    "channel male female mark bill rob grant will may frank grace hope joy faith rose jack drew chase pat "
+    "ray sue dean guy art"
 )
 
 
@@ -32,9 +33,7 @@ def speaker_names(speakers: Iterable[str | None]) -> frozenset[str]:
     for speaker in speakers:
         parts = (speaker or "").lower().split()
         if parts and len(parts) <= 3 and not any(part in _NO_NAMES for part in parts):
-            found.update(
-                part for part in parts if len(part) > 2 and part.isalpha() and part not in STOP_WORDS
-            )
+            found.update(part for part in parts if len(part) > 2 and part.isalpha() and part not in STOP_WORDS)
     return frozenset(found)
 
 
@@ -45,18 +44,12 @@ def seen_names(streams: Iterable[Sequence[Word]]) -> tuple[frozenset[str], froze
     for words in streams:
         before: Word | None = None
         for word in words:
-            if (
-                before is not None
-                and before.segment == word.segment
-                and not before.trail.endswith((".", "?", "!"))
-            ):
+            if before is not None and before.segment == word.segment and not before.trail.endswith((".", "?", "!")):
                 (upper if word.core[:1].isupper() else lower)[word.low] += 1
             elif word.core[:1].islower():
                 lower[word.low] += 1
             before = word
-    names = {
-        low for low, count in upper.items() if low not in STOP_WORDS and count > 3 * lower[low] and count > 1
-    }
+    names = {low for low, count in upper.items() if low not in STOP_WORDS and count > 3 * lower[low] and count > 1}
     return frozenset(names), frozenset(lower)
 
 
@@ -79,9 +72,5 @@ def capital(core: str) -> str:
 def small(core: str) -> str:
     """The word in lower case where only its first letter was raised."""
     return (
-        core[0].lower() + core[1:]
-        if len(core) > 1 and core[1:].islower()
-        else core.lower()
-        if core in "AI"
-        else core
+        core[0].lower() + core[1:] if len(core) > 1 and core[1:].islower() else core.lower() if core in "AI" else core
     )

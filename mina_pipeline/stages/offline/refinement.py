@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...meeting import Improvements, RefinedSegment, Refinement, Segment
+from mina_pipeline.meeting import Improvements, RefinedSegment, Refinement, Segment
+
 from .casing import capital, is_name, seen_names, small, speaker_names
-from .language import BACKCHANNELS, STOP_WORDS, looks_english, tokens
+from .language import BACKCHANNELS, STOP_WORDS, listed, looks_english, tokens
 from .sentences import find_ends, mark_of
-from .words import Word, cut_fillers, cut_repeats, is_safe, split
+from .words import Word, cut_fillers, cut_repeats, is_safe, note_capitals, split
 
 _SAMPLE_WORDS = 5_000
-_DOUBLED = frozenset("no yeah yes okay".split())
+_DOUBLED = listed("no yeah yes okay")
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class _Counts:
 def refine(segments: Sequence[Segment], *, locale: str | None = None) -> Refinement:
     """Clean up what a recogniser wrote, segments sorted by start and with their ids set.
 
-    Only English is touched (`locale`, or for None what looks English), and only segments in plain Latin script.
+    Only English is touched (`locale`, or for None what looks English), and only what is in Latin script.
     Words are left out or re-cased, never replaced; punctuated text keeps its punctuation. An empty text in
     the result means that the segment held only fillers or repeated its neighbour.
     """
@@ -45,13 +46,12 @@ def refine(segments: Sequence[Segment], *, locale: str | None = None) -> Refinem
     for words in streams:
         before = [word.core for word in words]
         counts.fillers += cut_fillers(words)
+        note_capitals(words)
         counts.grammar += cut_repeats(words)
         kept = [word for word in words if not word.cut]
         starts = _starts_of_marked(kept) if marked else _punctuate(kept, turns, cased, counts)
         _case(kept, starts, names, common, marked)
-        counts.capitals += sum(
-            old != word.core for old, word in zip(before, words, strict=True) if not word.cut
-        )
+        counts.capitals += sum(old != word.core for old, word in zip(before, words, strict=True) if not word.cut)
         for word in words:
             line = texts.setdefault(word.segment, [])
             if not word.cut:
@@ -120,7 +120,7 @@ def _capitals_tell(streams: Sequence[Sequence[Word]]) -> bool:
 
 
 def _turns(segments: Sequence[Segment]) -> frozenset[int]:
-    """The segments before which another speaker said more than a backchannel since this speaker's last one."""
+    """The segments before which another speaker, since this one's last, said more than a backchannel."""
     found: list[int] = []
     last_own: dict[str | None, int] = {}
     latest: tuple[str | None, int] | None = None
@@ -147,14 +147,12 @@ def _punctuate(kept: Sequence[Word], turns: frozenset[int], cased: bool, counts:
         starts.append(at == first)
         word = kept[at]
         if not end:
-            same = (
-                at + 1 < len(kept) and kept[at + 1].low == word.low and kept[at + 1].segment == word.segment
-            )
+            same = at + 1 < len(kept) and kept[at + 1].low == word.low and kept[at + 1].segment == word.segment
             if same and word.low in _DOUBLED and not word.trail:
                 word.trail = ","
                 counts.punctuation += 1
             continue
-        mark = mark_of(kept[first : at + 1], True)
+        mark = mark_of(kept[first : at + 1])
         if mark and word.low and not word.trail and not (word.spelled and mark == "."):
             word.trail = mark
             counts.punctuation += 1

@@ -1,4 +1,4 @@
-"""A speaker's words as refinement handles them: taken from the segments, and cut where they say nothing new."""
+"""A speaker's words, taken from the segments, and cut where they say nothing new."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .language import BACKCHANNELS, FILLERS, is_number
+from .language import BACKCHANNELS, FILLERS, STOP_WORDS, is_number, listed
 
 LONGEST_REPEAT = 12
 OVERLAP_GAP_MS = 1_000
@@ -18,19 +18,20 @@ _PARTS = re.compile(r"^([^\w'’]*)(.*?)([^\w]*)$", re.DOTALL)
 _LOWER_SPELLED = frozenset({"e.g.", "i.e.", "a.m.", "p.m."})
 _PLAIN_MARKS = frozenset(",.?!;:…-—–")
 
-_STUMBLES = frozenset(
-    "a an the i you he she it we they i'm i've i'd i'll you're we're we've they're it's that's there's he's "
-    "she's my your our their his and or but if because of to in on at for with from by as is are was were "
-    "can could would should will what how when where who why this these those which be have has".split()
+_STUMBLES = listed(
+    "a an the i you he she it we they i'm i've i'd i'll you're we're we've they're it's that's there's "
+    "he's she's my your our their his and or but if because of to in on at for with from by as is are was "
+    "were can could would should will what how when where who why this these those which be have has"
 )
-_KNOW_BEFORE = frozenset(
-    "do did if as that what how when don't didn't because like would could will let".split()
-)
+_KNOW_BEFORE = listed("do did if as that what how when don't didn't because like would could will let")
 
 
 @dataclass(slots=True)
 class Word:
-    """One word of a segment: `lead` + `core` + `trail` is its text, `low` the core to compare by."""
+    """One word of a segment: `lead` + `core` + `trail` is its text, `low` the core to compare by.
+
+    `raised`: the recogniser gave it, or a filler cut right before it, a capital.
+    """
 
     lead: str
     core: str
@@ -40,6 +41,7 @@ class Word:
     start_ms: int
     end_ms: int
     cut: bool = False
+    raised: bool = False
 
     @property
     def text(self) -> str:
@@ -115,18 +117,26 @@ def _cut_you_know(words: Sequence[Word]) -> int:
         one, two, after = words[at], words[at + 1], words[at + 2]
         if (one.low, two.low) not in {("you", "know"), ("i", "mean")} or not after.cut:
             continue
-        if (
-            one.segment != after.segment
-            or not (one.plain and two.plain)
-            or one.trail
-            or two.trail not in {"", ","}
-        ):
+        if one.segment != after.segment or not (one.plain and two.plain) or one.trail or two.trail not in {"", ","}:
             continue
         if at and words[at - 1].low in _KNOW_BEFORE:
             continue
         one.cut = two.cut = True
         count += 2
     return count
+
+
+def note_capitals(words: Sequence[Word]) -> None:
+    """Set `raised` for every word, the capital of a cut filler passed on to what follows it."""
+    carried = False
+    for word in words:
+        upper = word.core[:1].isupper()
+        if word.cut:
+            carried = carried or upper
+            continue
+        known = word.low in STOP_WORDS and word.low.split("'")[0] != "i"
+        word.raised = carried or (upper and known)
+        carried = False
 
 
 def cut_repeats(words: Sequence[Word]) -> int:

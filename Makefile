@@ -1,0 +1,61 @@
+# Everything sets itself up: only Python >= 3.11 and make are needed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+FILES  := mina_pipeline adapters tests benchmarks examples
+
+.PHONY: help demo test check format soak bench-import bench-runs clean
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+# $(1): the extras to install. uv is used where it is there.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mina_pipeline needs Python 3.11 or newer; set PYTHON=python3.12, say" >&2; exit 1; }
+	@if command -v uv >/dev/null; then \
+	  { test -x $(BIN)/python || uv venv -q --python $(PYTHON) $(VENV); } && \
+	  uv pip install -q --python $(BIN)/python -e '.$(1)'; \
+	else \
+	  { test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check -e '.$(1)'; \
+	fi
+	@touch $@
+endef
+
+$(VENV)/ready-run: pyproject.toml
+	$(call install,)
+
+$(VENV)/ready-dev: pyproject.toml
+	$(call install,[dev])
+
+demo: $(VENV)/ready-run  ## run the example meeting from recording to revealed
+	@mkdir -p build
+	@$(BIN)/mina run examples/weekly_planning.vtt --db sqlite:///build/demo.db --date 2026-11-23 --title "Weekly planning"
+
+test: $(VENV)/ready-dev  ## run all tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/ready-dev  ## the developer's whole loop: format, lint, types, import contract, tests
+	$(BIN)/ruff format --check $(FILES)
+	$(BIN)/ruff check $(FILES)
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: $(VENV)/ready-dev  ## format and fix what can be fixed
+	$(BIN)/ruff check -q --fix $(FILES) || true
+	$(BIN)/ruff format $(FILES)
+
+soak: $(VENV)/ready-dev  ## the long counts
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m laws --timeout=1100
+
+bench-import: $(VENV)/ready-dev  ## what importing costs, beside SQLAlchemy alone
+	$(BIN)/python benchmarks/import_time.py
+
+bench-runs: $(VENV)/ready-dev  ## time and memory of `mina run` on each meeting in MINA_AMI_DIR
+	$(BIN)/python benchmarks/run_meetings.py
+
+clean:           ## remove what was made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
