@@ -15,12 +15,22 @@ def logger(name: str) -> Any:
     return structlog.get_logger(name) if structlog.is_configured() else fallback().bind(logger=name)
 
 
+class Stderr:
+    """Whatever sys.stderr is at the moment of writing."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 @cache
 def fallback() -> Any:
     import structlog
 
     return structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
+        structlog.WriteLogger(Stderr()),  # type: ignore[arg-type]
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,

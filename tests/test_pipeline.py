@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import sqlalchemy.orm
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -334,7 +335,7 @@ def test_using_a_hosts_transaction(opened: Open, url: str) -> None:
         pipeline.relay.drain()
     assert host.count() == 1
     assert pipeline.get(session_id).state == "finalized"
-    with host.engine.begin() as connection, sa.orm.Session(connection) as orm:
+    with host.engine.begin() as connection, sqlalchemy.orm.Session(connection) as orm:
         pipeline.using(orm).cancel(session_id)
     assert pipeline.get(session_id).state == "cancelled"
     assert pipeline.verify(session_id) == []

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
@@ -292,25 +293,27 @@ def host_connection(connection: Any) -> Connection:
     return found
 
 
+PENDING: WeakKeyDictionary[Connection, dict[str, SqlStore]] = WeakKeyDictionary()
+"""Sessions that a host's open transaction wrote to, by connection."""
+
+
 def announce_after_commit(host: Connection, root: SqlStore, session_id: str) -> None:
-    """Tell the waiting once the host has committed, and not if it rolls back."""
-    pending: dict[str, None] | None = host.info.get("mina_pending")
-    if pending is None:
-        pending = host.info["mina_pending"] = {}
+    """Wake the waiting when the host commits, and not if it rolls back. A hint: readers poll as well."""
+    if host not in PENDING:
+        PENDING[host] = {}
+        sa.event.listen(host, "commit", announce_pending)
+        sa.event.listen(host, "rollback", forget_pending)
+    PENDING[host][session_id] = root
 
-        def committed(_: Connection) -> None:
-            for one in list(pending or ()):
-                root.announce(one)
-            forget(_)
 
-        def forget(_: Connection, *rest: object) -> None:
-            if host.info.pop("mina_pending", None) is not None:
-                sa.event.remove(host, "commit", committed)
-                sa.event.remove(host, "rollback", forget)
+def announce_pending(host: Connection) -> None:
+    pending, PENDING[host] = PENDING[host], {}
+    for session_id, root in pending.items():
+        root.announce(session_id)
 
-        sa.event.listen(host, "commit", committed)
-        sa.event.listen(host, "rollback", forget)
-    pending[session_id] = None
+
+def forget_pending(host: Connection) -> None:
+    PENDING[host] = {}
 
 
 # --- opening

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mina_pipeline.errors import TranscriptError
@@ -62,7 +62,6 @@ def _segments(said: st.SearchStrategy[str]) -> st.SearchStrategy[list[Segment]]:
     return st.tuples(st.lists(spans, max_size=6), st.booleans()).map(build)
 
 
-@settings(max_examples=150, deadline=None)
 @given(_segments(markup))
 def test_webvtt_round_trip(segments: list[Segment]) -> None:
     """What is rendered as WebVTT is read back, whatever markup the text resembles."""
@@ -74,7 +73,6 @@ def test_webvtt_round_trip(segments: list[Segment]) -> None:
     assert list(parse_transcript(render_webvtt(segments).encode(), "x").segments) == segments
 
 
-@settings(max_examples=150, deadline=None)
 @given(_segments(texts))
 def test_srt_round_trip(segments: list[Segment]) -> None:
     """SRT gives back texts, times and counters; it has no field for speakers."""
@@ -89,7 +87,6 @@ def test_srt_round_trip(segments: list[Segment]) -> None:
         assert list(found) == expected
 
 
-@settings(max_examples=150, deadline=None)
 @given(_segments(markup), st.none() | texts)
 def test_own_json_round_trip(segments: list[Segment], title: str | None) -> None:
     """Our own JSON loses nothing."""
@@ -106,7 +103,6 @@ FRAGMENTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
 @given(
     st.binary(max_size=200) | st.lists(st.sampled_from(FRAGMENTS), max_size=25).map(b"".join),
     st.sampled_from(["x", "x.vtt", "x.srt", "x.json"]),
@@ -148,7 +144,6 @@ objects = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(["segments", "transcription"]),
     st.lists(st.dictionaries(keys, objects, max_size=7), max_size=3),

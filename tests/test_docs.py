@@ -1,0 +1,61 @@
+"""What the documents say is what the code does: examples run, the picture is the tables', names exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mina_pipeline
+from mina_pipeline.definition import STANDARD
+from mina_pipeline.diagram import public_transitions
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def readme_picture() -> str:
+    """The machine as the README draws it."""
+    lines = ["stateDiagram-v2", "    [*] --> recording"]
+    lines += [f"    {a} --> {b}: {kind}" for a, kind, b in public_transitions(STANDARD) if b != "cancelled"]
+    return "\n".join([*lines, "    recording --> cancelled: session_cancelled, from any state before revealed"])
+
+
+def test_the_readmes_picture_is_drawn_from_the_table() -> None:
+    """The state diagram in the README is what the tables allow."""
+    found = re.search(r"```mermaid\n(.*?)```", README, re.S)
+    assert found
+    assert found[1].strip() == readme_picture()
+
+
+def test_the_readme_shows_the_example_that_runs() -> None:
+    """The lines that embed the library are those of examples/embed.py."""
+    code = (ROOT / "examples" / "embed.py").read_text().split('"""')[2].replace("  # fmt: skip", "").strip()
+    assert code in README
+
+
+@pytest.mark.parametrize(("name", "says"), [("embed.py", "post_transcription_reveal"), ("translation.py", "gut")])
+def test_examples_run(name: str, says: str, tmp_path: Path) -> None:
+    """Each example runs by itself and prints what it is there to show."""
+    env = {**os.environ, "PYTHONWARNINGS": "error"}
+    command = [sys.executable, str(ROOT / "examples" / name)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert says in done.stdout
+
+
+def test_public_names_exist_and_are_typed() -> None:
+    """Everything in __all__ is there, and the package says that it is typed."""
+    assert all(hasattr(mina_pipeline, name) for name in mina_pipeline.__all__)
+    assert (Path(mina_pipeline.__file__).parent / "py.typed").exists()
+
+
+def test_importing_stays_light() -> None:
+    """Importing the library pulls in no model client, no web framework, no migration tool, no terminal library."""
+    code = "import sys, mina_pipeline; print(sorted({'openai','alembic','flask','fastapi','rich','click','psycopg',"
+    code += "'tenacity','structlog','transitions','hypothesis','sqlalchemy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
