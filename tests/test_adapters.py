@@ -6,6 +6,7 @@ import io
 import json
 
 from mina_adapters.jsonlines import JsonLines
+
 from mina_pipeline import Pipeline
 
 

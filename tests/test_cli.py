@@ -15,8 +15,14 @@ from click.testing import CliRunner, Result
 from mina_pipeline.cli.app import mina
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "weekly_planning.vtt"
-VTT = "WEBVTT\n\nc1\n00:00:00.000 --> 00:00:02.000\n<v Ann>okay let's start\n\nc2\n00:00:02.500 --> 00:00:06.000\n<v Bob>i'll send the figures by friday\n"
-SRT = "1\n00:00:00,000 --> 00:00:02,000\nAnn: okay let's start\n\n2\n00:00:02,500 --> 00:00:06,000\nBob: i'll send the figures by friday\n\n3\n00:00:06,500 --> 00:00:07,000\nAnn: good\n"
+VTT = (
+    "WEBVTT\n\nc1\n00:00:00.000 --> 00:00:02.000\n<v Ann>okay let's start\n\n"
+    "c2\n00:00:02.500 --> 00:00:06.000\n<v Bob>i'll send the figures by friday\n"
+)
+SRT = (
+    "1\n00:00:00,000 --> 00:00:02,000\nAnn: okay let's start\n\n"
+    "2\n00:00:02,500 --> 00:00:06,000\nBob: i'll send the figures by friday\n\n3\n00:00:06,500 --> 00:00:07,000\nAnn: good\n"
+)
 WHISPER = json.dumps({
     "text": "x", "language": "en",
     "segments": [{"id": 0, "start": 0.0, "end": 2.0, "text": " okay let's start", "avg_logprob": -0.2,

@@ -105,4 +105,4 @@ def test_a_short_month_ends_earlier() -> None:
 def test_nothing_raises_and_the_words_are_quoted(words: str, base: date) -> None:
     """Whatever is said on whatever day, the answer is None or words of the text itself."""
     due = parse_due(words, base)
-    assert due is None or (due.text in words and due.date >= base or "20" in due.text)
+    assert due is None or ((due.text in words and due.date >= base) or "20" in due.text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
@@ -251,7 +253,7 @@ def test_the_picture_is_drawn_from_the_tables() -> None:
     """The diagram has every public state of the path and an edge to cancelled from each before the reveal."""
     edges = public_transitions(STANDARD)
     path = ["recording", "finalized", *(s.running for s in STANDARD.stages), "revealed"]
-    assert [(a, b) for a, _, b in edges if b != "cancelled"] == list(zip(path, path[1:], strict=False))
+    assert [(a, b) for a, _, b in edges if b != "cancelled"] == list(pairwise(path))
     assert {a for a, _, b in edges if b == "cancelled"} == set(path[:-1])
     text = mermaid(STANDARD, "refining")
     assert "refining --> analyzing" in text

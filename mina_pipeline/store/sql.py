@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
+from sqlalchemy import event as sa_event
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from ..codec import recorded
 from ..errors import ForeignSchema, LeaseLost, MinaError, MissingExtra, RetryTransaction, StoreUnreachable
@@ -275,7 +277,7 @@ def retryable(engine: Engine) -> Iterator[None]:
     """Inside a host's transaction: what the database gives up reaches the host as RetryTransaction."""
     try:
         yield
-    except sa.exc.OperationalError as error:
+    except OperationalError as error:
         advice = ""
         if engine.dialect.name == "sqlite":
             advice = " On SQLite begin the transaction with BEGIN IMMEDIATE (mina_pipeline.store.sqlite.immediate)."
@@ -301,8 +303,8 @@ def announce_after_commit(host: Connection, root: SqlStore, session_id: str) -> 
     """Wake the waiting when the host commits, and not if it rolls back. A hint: readers poll as well."""
     if host not in PENDING:
         PENDING[host] = {}
-        sa.event.listen(host, "commit", announce_pending)
-        sa.event.listen(host, "rollback", forget_pending)
+        sa_event.listen(host, "commit", announce_pending)
+        sa_event.listen(host, "rollback", forget_pending)
     PENDING[host][session_id] = root
 
 
@@ -329,14 +331,14 @@ def open_sql(url: str, prefix: str = "mina_") -> SqlStore:
         engine = postgresql.engine(parsed) if parsed.get_backend_name() == "postgresql" else sqlite.engine(parsed)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{url.split(':')[0]}://", "postgres") from error
-    except sa.exc.ArgumentError as error:
+    except ArgumentError as error:
         raise StoreUnreachable(url.split("@")[-1], f"not a database URL ({error})") from error
     shown = engine.url.render_as_string(hide_password=True)
     schema = build_schema(prefix)
     store = SqlStore(engine, schema)
     try:
         prepare(store, shown)
-    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
+    except DatabaseError as error:
         engine.dispose()
         raise StoreUnreachable(shown, str(error.orig).strip().splitlines()[0]) from error
     except ForeignSchema:

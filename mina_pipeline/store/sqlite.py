@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Connection, Engine, event
 
 from ..errors import StoreUnreachable
 from ..ports import Append
@@ -23,14 +23,14 @@ def engine(url: URL) -> Engine:
         raise StoreUnreachable(str(url), "SQLite in memory is one connection's own; use memory:// instead")
     made = sa.create_engine(url, pool_size=10, max_overflow=40)
 
-    @sa.event.listens_for(made, "connect")
+    @event.listens_for(made, "connect")
     def configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # BEGIN is ours to say
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
 
-    @sa.event.listens_for(made, "begin")
+    @event.listens_for(made, "begin")
     def begin(connection: Connection) -> None:
         # A deferred transaction that reads first and writes then cannot wait for another writer.
         write = connection.get_execution_options().get("mina_write")
@@ -42,11 +42,11 @@ def engine(url: URL) -> Engine:
 def immediate(host: Engine) -> Engine:
     """Make a host's engine begin its transactions with BEGIN IMMEDIATE, as `Pipeline.using` wants on SQLite."""
 
-    @sa.event.listens_for(host, "connect")
+    @event.listens_for(host, "connect")
     def autocommit(connection: Any, _record: object) -> None:
         connection.isolation_level = None
 
-    @sa.event.listens_for(host, "begin")
+    @event.listens_for(host, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -123,11 +123,9 @@ def run_core(connection: Connection, table: sa.Table, keys: Sequence[str], op: O
 
     if op.kind in ("insert", "upsert"):
         query = insert(table)
-        others = [column for column in op.rows[0] if column not in keys]
         if op.kind == "upsert":
-            query = query.on_conflict_do_update(
-                [table.c[key] for key in keys], set_={c: query.excluded[c] for c in others}
-            )
+            sets = {column: query.excluded[column] for column in op.rows[0] if column not in keys}
+            query = query.on_conflict_do_update(index_elements=list(keys), set_=sets)
         connection.execute(query, list(op.rows))
         return
     for row in op.rows:
