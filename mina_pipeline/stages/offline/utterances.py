@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def _split(said: Sequence[str]) -> list[tuple[int, int]]:
             cuts.append(at)
     cuts.append(len(said))
     spans: list[tuple[int, int]] = []
-    for a, b in zip(cuts, cuts[1:], strict=False):
+    for a, b in itertools.pairwise(cuts):
         spans.extend(_shorten(said, a, b))
     return spans
 
