@@ -401,8 +401,7 @@ def decide(state: State, command: ask.Command, session_id: str) -> list[did.Even
         case ask.Begin():
             return begin(state, command, session_id)
         case ask.Report():
-            permit(state, "stage_progress", command, session_id)
-            return [did.StageProgress(**msgspec.structs.asdict(command))]
+            return report(state, command, session_id)
         case ask.Conclude():
             return conclude(state, command, session_id)
         case _:
@@ -477,6 +476,16 @@ def begin(state: State, command: ask.Begin, session_id: str) -> list[did.Event]:
     if stage.run != command.run or fire(stage_machine(), stage.status, "stage_started") is None:
         raise IllegalTransition(session_id, f"{state.public} ({stage.name} {stage.status})", command.name)
     return [did.StageStarted(stage=stage.name, run=stage.run, provider=command.provider)]
+
+
+def report(state: State, command: ask.Report, session_id: str) -> list[did.Event]:
+    """A checkpoint of this run, or a late one of a run before; it needs no lease, but a run that has begun."""
+    permit(state, "stage_progress", command, session_id)
+    stage = state.stage(command.stage)
+    begun = fire(stage_machine(), stage.status, "stage_progress") is not None
+    if command.run > stage.run or (command.run == stage.run and not begun):
+        raise IllegalTransition(session_id, f"{state.public} ({stage.name} {stage.status})", command.name)
+    return [did.StageProgress(**msgspec.structs.asdict(command))]
 
 
 def conclude(state: State, command: ask.Conclude, session_id: str) -> list[did.Event]:

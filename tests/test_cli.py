@@ -21,7 +21,8 @@ VTT = (
 )
 SRT = (
     "1\n00:00:00,000 --> 00:00:02,000\nAnn: okay let's start\n\n"
-    "2\n00:00:02,500 --> 00:00:06,000\nBob: i'll send the figures by friday\n\n3\n00:00:06,500 --> 00:00:07,000\nAnn: good\n"
+    "2\n00:00:02,500 --> 00:00:06,000\nBob: i'll send the figures by friday\n\n"
+    "3\n00:00:06,500 --> 00:00:07,000\nAnn: good\n"
 )
 WHISPER = json.dumps({
     "text": "x", "language": "en",

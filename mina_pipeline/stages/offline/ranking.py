@@ -67,7 +67,7 @@ def rank(sentences: Sequence[Sentence]) -> list[Ranked]:
         length = len(sentence.text.split())
         if length < _LONG_ENOUGH or len(set(own)) < 3:
             continue
-        score = sum(weight.get(s, 0.0) for s in dict.fromkeys(own)) / (len(set(own)) + 4) ** 0.6
+        score = math.fsum(weight.get(s, 0.0) for s in dict.fromkeys(own)) / (len(set(own)) + 4) ** 0.6
         score *= 1 + 0.25 * bool(TELLING.search(sentence.text)) + 0.4 * bool(DECIDED.search(sentence.text))
         score *= 1.3 if sentence.position < 0.08 else 1.15 if sentence.position > 0.93 else 1.0
         score *= 0.8 if length > _TOO_LONG else 1.0
@@ -91,4 +91,4 @@ def choose(ranked: Sequence[Ranked], budget: int) -> list[Sentence]:
 
 
 def novelty(one: Ranked, covered: Counter[str]) -> float:
-    return sum(1 / (1 + covered[s]) ** 1.5 for s in one.stems) / len(one.stems)
+    return math.fsum((1 + covered[s]) ** -1.5 for s in sorted(one.stems)) / len(one.stems)
