@@ -43,6 +43,7 @@ def test_who_says_i_will_gets_the_task() -> None:
 def test_who_is_asked_by_name_gets_the_task() -> None:
     """A request that names a speaker is that speaker's task, whoever speaks before and after."""
     (task,) = found(
+        ("Tomas", "morning all"),
         ("Ana", "the tests are red again"),
         ("Priya", "tomas can you check the build server please"),
         ("Ana", "mm-hmm"),

@@ -147,7 +147,8 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
         (rf"{_LEAD}(?:today(?!['’]s)|tonight|this (?:afternoon|evening))\b", _plain(0)),
         (rf"{_LEAD}{_NOT_PAST}(?:(?P<which>next|this)\s+)?(?P<weekday>{_any(_WEEKDAYS)})\b(?!['’]s)", _weekday),
         (
-            rf"{_LEAD}(?:at )?(?:the )?end of (?:(?:the|this) |(?P<next>next ))?(?P<unit>day|week|month|quarter|year)\b",
+            rf"{_LEAD}(?:at )?(?:the )?end of (?:(?:the|this) |(?P<next>next ))?"
+            r"(?P<unit>day|week|month|quarter|year)\b",
             _end_of,
         ),
         (rf"{_LEAD}next (?P<unit>week|month|quarter|year)\b(?!['’]s)", _next),

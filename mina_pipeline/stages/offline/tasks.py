@@ -42,22 +42,27 @@ _IDLE = listed(
     "guess know like mean want need never not always give keep leave come use"
 )
 _TALK = re.compile(
-    r"\b(?:let me (?:see|think|just)|let's (?:see|say)|i'll just (?:say|show|go|start)|i would say|i will say|as i said|"
-    r"you know what|if you (?:want|have|look)|we'll see)\b"
+    r"\b(?:let me (?:see|think|just)|let's (?:see|say)|i'll just (?:say|show|go|start)|i would say|i will say|"
+    r"as i said|you know what|if you (?:want|have|look)|we'll see)\b"
 )
 _CLOSING = re.compile(
-    r"\b(?:(?:for|before|until|by|in) (?:the|our) next meeting|next meeting|next steps?|action (?:items?|points?)|to ?do list|"
-    r"individual(?:ly)? work|working individually|individually|to wrap (?:this |it )?up|wrap(?:ping)? up|"
+    r"\b(?:(?:for|before|until|by|in) (?:the|our) next meeting|next meeting|next steps?|action (?:items?|points?)|"
+    r"to ?do list|individual(?:ly)? work|working individually|individually|to wrap (?:this |it )?up|wrap(?:ping)? up|"
     r"(?:so )?to (?:sum|recap)|to summari[sz]e|to[- ]dos?|follow[- ]ups?|before we (?:finish|close|go))\b"
 )
-_HEDGE = r"(?:(?:just|also|then|probably|maybe|all|still|really|please|um|uh|now|we|basically|both|be|all of|together) ){0,3}"
+_HEDGE = (
+    r"(?:(?:just|also|then|probably|maybe|all|still|really|please|um|uh|now|we|basically|both|be|all of|"
+    r"together) ){0,3}"
+)
 _DUTY = (
-    r"(?:will have to|will need to|will be|will|'ll have to|'ll need to|'ll be|'ll|shall|should|must|has to|have to|had to|needs to|need to|is going to be|"
+    r"(?:will have to|will need to|will be|will|'ll have to|'ll need to|'ll be|'ll|shall|should|must|has to|have to|"
+    r"had to|needs to|need to|is going to be|"
     r"is going to|are going to be|are going to|is gonna be|is gonna|are gonna be|are gonna|'re going to be|"
     r"'re going to|'re gonna be|'re gonna|is supposed to|are supposed to|'re supposed to|gotta|got to)"
 )
 _SELF = re.compile(
-    rf"\b(?:i'll|i will|i'm going to|i'm gonna|i am going to|i can|i have to|i need to|i'd better|let me) {_HEDGE}(?P<verb>[\w-]+)"
+    rf"\b(?:i'll|i will|i'm going to|i'm gonna|i am going to|i can|i have to|i need to|i'd better|let me) "
+    rf"{_HEDGE}(?P<verb>[\w-]+)"
 )
 _ASK = re.compile(rf"\b(?:(?:can|could|would|will) you|(?:please)) {_HEDGE}(?P<verb>[\w-]+)")
 _YOU = re.compile(rf"\byou ?(?:all )?{_DUTY} {_HEDGE}(?P<verb>[\w-]+)")
@@ -266,9 +271,9 @@ def _best(said: Sequence[Sentence], found: Sequence[_Found], segments: int) -> l
 
 
 def _same(said: Sequence[Sentence], one: _Found, a: frozenset[str], other: _Found, b: frozenset[str]) -> bool:
-    if one.owner == other.owner:
-        if abs(said[one.sentence].first - said[other.sentence].first) <= 3 and not _distinct(a, b, one, other):
-            return True
+    near = abs(said[one.sentence].first - said[other.sentence].first) <= 3
+    if near and one.owner == other.owner and not _distinct(a, b, one, other):
+        return True
     shared = len(a & b)
     return shared >= 2 and shared * 2 >= min(len(a), len(b)) and (one.owner == other.owner or shared >= 4)
 

@@ -21,7 +21,8 @@ HESITATIONS = frozenset(
 _OPENERS = frozenset(
     "so and but okay ok well yeah yes no right now then because if or the this that these those there it i we you "
     "they he she what how when where who why which do does did is are was can could would should will maybe let "
-    "also actually alright thanks thank for in on at as to a an one some any each my our your all not just um uh".split()
+    "also actually alright thanks thank for in on at as to a an one some any each my our your all not just um "
+    "uh".split()
 )
 _BREAK_BEFORE = frozenset("so but because okay well then".split())
 _WEAK_BREAK = frozenset("and or if which when where that".split())
