@@ -31,7 +31,7 @@ $(VENV)/ready-dev: pyproject.toml
 
 demo: $(VENV)/ready-run  ## run the example meeting from recording to revealed
 	@mkdir -p build
-	@$(BIN)/mina run examples/weekly_planning.vtt --db sqlite:///build/demo.db --date 2026-11-23 --title "Weekly planning"
+	@$(BIN)/mina run examples/weekly_planning.vtt --db sqlite:///build/demo.db --date 2026-12-01 --title "Weekly planning"
 
 test: $(VENV)/ready-dev  ## run all tests
 	@$(BIN)/python -m pytest

@@ -11,13 +11,13 @@ import msgspec
 
 from .errors import UpgradeNeeded
 from .events import KEPT, SESSION_EVENTS, STAGE_EVENTS, Event, Position, RecordedEvent
+from .text import clean_text
 
 GENESIS = bytes(32)
 """What the first event of every session has for its previous hash."""
 
 BY_TYPE: dict[str, type[Event]] = {cls.kind: cls for cls in SESSION_EVENTS}
 BY_ENDING: dict[str, type[Event]] = {cls.kind.removeprefix("stage"): cls for cls in STAGE_EVENTS}
-CONTROL = {**dict.fromkeys(range(32)), **dict.fromkeys((9, 10, 11, 12, 13), " "), 127: None}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def dump(value: Any) -> str:
 def clean(value: Any) -> Any:
     """Strings without control characters (whitespace ones become a space) and without lone surrogates, deeply."""
     if isinstance(value, str):
-        return value.translate(CONTROL).encode("utf-8", "replace_surrogate").decode()
+        return clean_text(value)
     if isinstance(value, dict):
         return {clean(key): clean(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -133,18 +133,3 @@ def builtins(value: Any) -> Any:
 def typed(value: Any, shape: type[Any]) -> Any:
     """JSON values as the dataclass `shape`; absent and unknown fields take their defaults or are left out."""
     return cast("Any", msgspec.convert(value, shape, strict=False))
-
-
-def _replace_surrogates(error: UnicodeError) -> tuple[str | bytes, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return "\ufffd".encode() * (error.end - error.start), error.end
-
-
-def register_error_handler() -> None:
-    import codecs
-
-    codecs.register_error("replace_surrogate", _replace_surrogates)
-
-
-register_error_handler()

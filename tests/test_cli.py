@@ -81,7 +81,7 @@ def test_each_format_is_revealed(tmp_path: Path, db: str, name: str, text: str, 
 
 def test_the_example_is_worth_watching(db: str) -> None:
     """The demo meeting comes out with dated tasks that have owners, a summary, and one open question."""
-    result = run("run", str(EXAMPLE), "--db", db, "--json", "--date", "2026-11-23")
+    result = run("run", str(EXAMPLE), "--db", db, "--json", "--date", "2026-12-01")
     assert result.exit_code == 0, result.stderr
     (line,) = lines(result)
     assert line["stats"]["total_segments"] >= 150

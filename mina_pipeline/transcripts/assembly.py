@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from mina_pipeline.meeting import Segment
-from mina_pipeline.transcripts.text import clean_text, counted
+from mina_pipeline.text import clean_text
+from mina_pipeline.transcripts.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Bytes and text from outside, made safe to store: decoding, cleaning, times."""
+"""Bytes of a file to text, and the times in it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,11 @@ from mina_pipeline.errors import TranscriptError
 MAX_MS = 2**31 - 1
 """The latest time a segment can have, 596 hours: it fits a 32-bit column everywhere."""
 
-_GAPS = re.compile(r"[\t\n\r]+")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _TIME = re.compile(r"(?:([0-9]+):)?([0-9]{1,2}):([0-9]{2})[.,]([0-9]{1,3})", re.ASCII)
 # Only what looks like a time is repeated in an error: anything else might be transcript text.
 _TIMELIKE = re.compile(r"[-+]?[0-9][^\s:.,]*[:.,]\S*")
 TIMING = re.compile(r"[ \t]*[-+]?[0-9][^\s:.,]*[:.,]\S*[ \t]*-->")
 """A line that is meant as times, well formed or not."""
-
-
-def clean_text(text: str) -> str:
-    """Return text that every store, JSON writer and terminal takes.
-
-    Runs of tabs and line breaks become one space, other ASCII control characters (NUL too) go, lone
-    surrogates become U+FFFD. Everything else stays: no normalisation, right-to-left marks are kept.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _GAPS.sub(" ", text)))
 
 
 def decode(data: bytes, source: str) -> str:
