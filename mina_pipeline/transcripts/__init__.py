@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from mina_pipeline.errors import TranscriptError
+from mina_pipeline.text import clean_text
 from mina_pipeline.transcripts import json_formats, srt, webvtt
 from mina_pipeline.transcripts.assembly import Transcript
-from mina_pipeline.text import clean_text
 from mina_pipeline.transcripts.text import decode
 from mina_pipeline.transcripts.webvtt import render_webvtt
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable
 
 from mina_pipeline.meeting import Segment
+from mina_pipeline.text import clean_text
 from mina_pipeline.transcripts.assembly import Cue, Transcript, assemble, optional
 from mina_pipeline.transcripts.speakers import split_by_prefixes
-from mina_pipeline.text import clean_text
 from mina_pipeline.transcripts.text import TIMING, counted, timing
 
 _HEADER = re.compile(r"WEBVTT(?:[ \t]+(?:[-–—:][ \t]*(?P<title>[^\n]*)|[^\n]*))?(?:\n|$)")
