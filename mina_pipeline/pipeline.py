@@ -25,7 +25,7 @@ from .stages.standard import WORKFLOWS
 from .views import Session, result, session_view
 from .worker import Worker, WorkerThreads, heartbeat
 
-MAX_MS = 2**53
+MAX_MS = 2**31 - 1  # 596 hours, as in transcript files: a corrupt time must not become a year of windows
 
 
 class Pipeline:
@@ -378,8 +378,8 @@ def checked_segment(n: int, segment: Segment) -> Segment:
         raise InvalidInput(where, f"a Segment, not {type(segment).__name__}")
     start, end, confidence = segment.start_ms, segment.end_ms, segment.confidence
     for name, value in (("start_ms", start), ("end_ms", end)):
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_MS:
-            raise InvalidInput(f"{where}.{name}", "a whole number of milliseconds, 0 or more")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_MS:
+            raise InvalidInput(f"{where}.{name}", f"a whole number of milliseconds, 0 to {MAX_MS}")
     if end < start:
         raise InvalidInput(f"{where}.end_ms", f"{end} is before start_ms {start}")
     if confidence is not None and not 0 <= confidence <= 1:

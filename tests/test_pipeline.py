@@ -81,6 +81,7 @@ def test_a_meeting_is_revealed(pipeline: Pipeline) -> None:
     assert result.tasks is not None
     assert result.analytics.participant_count == 2
     assert result.transcript.outcome == "ok"
+    assert "I'll send them tomorrow." in result.transcript.text
     assert all(task.task_id for task in result.tasks)
     assert pipeline.verify(session_id) == []
 

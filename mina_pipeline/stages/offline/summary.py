@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mina_pipeline.meeting import Cited, Question, Segment, Summary, Task, TaskList
 
-from .language import BACKCHANNELS, FILLERS, STOP_WORDS, asks
+from .language import BACKCHANNELS, FILLERS, STOP_WORDS, asks, is_number
 from .ranking import DECIDED, RISKY, choose, content_stems, rank
 from .utterances import Sentence, norm, sentences, words
 
@@ -69,11 +69,21 @@ def summarize(
 def polished(text: str) -> str:
     """A sentence as it is shown: without leading and trailing small talk, capitalised, closed."""
     out = _OPENING.sub("", text.strip())
-    out = " ".join(word for word in out.split() if norm(word) not in FILLERS)
+    out = " ".join(without_stutter(word for word in out.split() if norm(word) not in FILLERS))
     out = (_TRAILING.sub("", out) or text).strip(" ,;-")
     out = re.sub(r"\bi(?='|\b)", "I", out)
     out = out[:1].upper() + out[1:]
     return out if out[-1:] in ".?!…" else out + "."
+
+
+def without_stutter(said: Iterable[str]) -> Iterable[str]:
+    """Words that are not said twice in a row; numbers and emphasis are."""
+    before = ""
+    for word in said:
+        now = norm(word)
+        if now != before or is_number(now) or now in ("very", "no", "really"):
+            yield word
+        before = now
 
 
 def cited(sentence: Sentence) -> Cited:
@@ -131,7 +141,7 @@ def labels(said: Sequence[Sentence], count: int, common: frozenset[str] = frozen
 
 
 def telling(word: str) -> bool:
-    return len(word) > 3 and word.isalpha() and word not in STOP_WORDS and word not in BACKCHANNELS
+    return len(word) > 3 and word.isalpha() and not is_number(word) and word not in STOP_WORDS | BACKCHANNELS
 
 
 def topics(said: Sequence[Sentence]) -> tuple[Cited, ...]:

@@ -116,7 +116,8 @@ def extract_tasks(
     Due dates count from `meeting_date`. `refined` maps segment ids to corrected text ("" where nothing is left).
     Never raises: words it does not understand hold no tasks.
     """
-    said = sentences(segments, refined)
+    # Found in the raw words: corrected ones have sentence ends that part a name from its verb.
+    said = sentences(segments)
     people = _People(segments)
     recaps = [s.first for s in said if s.position > 0.5 and _CLOSING.search(s.text.lower())]
     long = len(segments) > _SHORT_MEETING
@@ -126,9 +127,8 @@ def extract_tasks(
         recap = at >= 0 and sentence.first - recaps[at] <= _RECAP_SEGMENTS
         base = (0.2 if recap else 0.0) + (_place_bonus(sentence.position) if long else 0.1)
         found.extend(_candidates(said, sentence, people, recap, base))
-    return TaskList(
-        tasks=tuple(_as_task(said, segments, one, meeting_date) for one in _best(said, found, len(segments)))
-    )
+    best = _best(said, found, len(segments))
+    return TaskList(tasks=tuple(_as_task(said, segments, one, meeting_date, refined or {}) for one in best))
 
 
 class _People:
@@ -287,27 +287,37 @@ def _content(text: str) -> frozenset[str]:
     return frozenset(w for w in tokens(text) if w not in STOP_WORDS and w not in FILLERS and len(w) > 2)
 
 
-def _as_task(said: Sequence[Sentence], segments: Sequence[Segment], found: _Found, base: date) -> Task:
+def _as_task(
+    said: Sequence[Sentence], segments: Sequence[Segment], found: _Found, base: date, refined: Mapping[str, str]
+) -> Task:
     sentence = said[found.sentence]
     low = sentence.text.lower()
     due = parse_due(found.action, base) or parse_due(sentence.text, base)
     first = segments[sentence.marks[found.at]].segment_id or str(sentence.marks[found.at])
     evidence = (first, *(i for i in sentence.ids if i != first))
+    shown = " ".join(refined[i] for i in sentence.ids if refined.get(i))
     kind = next((name for name, pattern in _TYPES if pattern.search(low)), "action_item")
     priority = (
         "urgent" if _URGENT.search(low) else "high" if _HIGH.search(low) else "low" if _LOW.search(low) else "medium"
     )
     return Task(
-        title=_title(found.action),
-        description=sentence.text,
+        title=_cased(_title(found.action), shown),
+        description=shown or sentence.text,
         task_type=kind,
         priority=priority,
         assigned_to=found.owner,
         due_date=due.date.isoformat() if due else None,
-        due_text=due.text if due else None,
+        due_text=_cased(due.text, shown) if due else None,
         confidence_score=round(max(0.0, min(1.0, found.rank)), 2),
         evidence=evidence,
     )
+
+
+def _cased(text: str, shown: str) -> str:
+    """`text` with the capitals that its words have in `shown`, the corrected text, away from sentence starts."""
+    capital = {w.strip(".,;:?!").lower(): w.strip(".,;:?!") for w in shown.split()[1:] if w[:1].isupper()}
+    words = text.split()
+    return " ".join(capital.get(w, w) if w.islower() else w for w in words)
 
 
 _LEADING = re.compile(
