@@ -112,11 +112,12 @@ def test_talk_is_no_task(words: str) -> None:
     assert len(found(("Ana", words))) == 0
 
 
-def test_refined_text_is_what_is_read() -> None:
-    """The corrected text counts, and a segment that refinement emptied is silent."""
-    segments = meeting(("Ana", "i'll sent the rapport by friday"), ("Ana", "i'll email the client tomorrow"))
-    (task,) = extract_tasks(segments, meeting_date=DAY, refined={"s0": "I'll send the report by Friday.", "s1": ""})
-    assert task.title == "Send the report by Friday"
+def test_refined_text_is_what_is_shown() -> None:
+    """Tasks are found in the raw words and shown with the corrected ones' capitals; emptied segments are silent."""
+    segments = meeting(("Ana", "i'll send paris the report by friday"), ("Ana", "i'll email the client tomorrow"))
+    refined = {"s0": "I'll send Paris the report by Friday.", "s1": ""}
+    (task,) = extract_tasks(segments, meeting_date=DAY, refined=refined)
+    assert (task.title, task.description) == ("Send Paris the report by Friday", refined["s0"])
     assert task.evidence == ("s0",)
 
 

@@ -117,6 +117,7 @@ def extract_tasks(
     Never raises: words it does not understand hold no tasks.
     """
     # Found in the raw words: corrected ones have sentence ends that part a name from its verb.
+    segments = [s for s in segments if refined is None or refined.get(s.segment_id or "", s.text)]
     said = sentences(segments)
     people = _People(segments)
     recaps = [s.first for s in said if s.position > 0.5 and _CLOSING.search(s.text.lower())]
