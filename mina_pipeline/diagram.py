@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from . import commands as ask
 from .definition import Definition
-from .states import INITIAL, State, decide, draw, evolve, start
+from .machine import draw
+from .states import INITIAL, State, decide, evolve, start
 
 
 def public_transitions(definition: Definition) -> list[tuple[str, str, str]]:

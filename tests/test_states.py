@@ -14,20 +14,8 @@ from mina_pipeline import events as did
 from mina_pipeline.definition import PARALLEL, STANDARD, Definition, DefinitionError
 from mina_pipeline.diagram import mermaid, public_transitions
 from mina_pipeline.events import StageShape
-from mina_pipeline.states import (
-    INITIAL,
-    SESSION,
-    SESSION_FOLD,
-    STAGE,
-    STAGE_FOLD,
-    EventRefused,
-    decide,
-    evolve,
-    fire,
-    replay,
-    session_machine,
-    stage_machine,
-)
+from mina_pipeline.machine import SESSION, SESSION_FOLD, STAGE, STAGE_FOLD, fire, session_machine, stage_machine
+from mina_pipeline.states import INITIAL, EventRefused, decide, evolve, replay
 from mina_pipeline.testing.scenario import conclude, given, start
 from mina_pipeline.testing.strategies import commands
 

@@ -1,0 +1,132 @@
+"""The two tables, and the machines and folds built from them. Everything that is legal stands here.
+
+A row for every state; the `transitions` machines (legality on the write path, diagrams) and the compiled folds
+(replay) are built from the same data, and a test holds them equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from . import events as did
+
+if TYPE_CHECKING:
+    from transitions import Machine
+
+Table = Mapping[str, Mapping[str, str]]
+
+WORKING = {
+    kind.kind: "processing" for kind in did.STAGE_EVENTS
+}  # while stages run, what they report changes only their own row below
+
+SESSION: Table = {
+    "new": {"session_started": "recording"},
+    "recording": {
+        "segments_recorded": "recording",
+        "session_finalized": "processing",
+        "session_cancelled": "cancelled",
+        "session_erased": "recording",
+    },
+    "processing": {
+        **WORKING,
+        "task_changed": "processing",
+        "post_transcription_reveal": "revealed",
+        "session_cancelled": "cancelled",
+        "session_erased": "processing",
+    },
+    "revealed": {
+        **dict.fromkeys(WORKING, "revealed"),
+        "artefact_updated": "revealed",
+        "dashboard_refresh": "revealed",
+        "task_changed": "revealed",
+        "session_erased": "revealed",
+    },
+    "cancelled": {"session_erased": "cancelled"},
+}
+
+STAGE: Table = {
+    # blocked: a stage that comes before it is not done. due: a worker may claim it.
+    "blocked": {"released": "due"},
+    "due": {"stage_started": "running"},
+    "running": {
+        "stage_progress": "running",
+        "stage_waiting": "waiting",
+        "stage_ready": "done",
+        "stage_failed": "done",
+    },
+    # The end of a wait is no event: whatever the run reports next says that it goes on.
+    "waiting": {
+        "stage_progress": "running",
+        "stage_waiting": "waiting",
+        "stage_ready": "done",
+        "stage_failed": "done",
+    },
+    # A checkpoint may arrive after the outcome. `stale`: a result that this one read was replaced.
+    "done": {"stage_progress": "done", "stage_requested": "due", "stale": "blocked"},
+}
+
+
+def compiled(table: Table) -> dict[tuple[str, str], str]:
+    """The table as one dict, (state, trigger) -> state: what replay runs on."""
+    return {(state, trigger): to for state, row in table.items() for trigger, to in row.items()}
+
+
+SESSION_FOLD = compiled(SESSION)
+STAGE_FOLD = compiled(STAGE)
+
+
+@cache
+def session_machine() -> Machine:
+    """The session table as a `transitions` machine; shared, holds no model."""
+    return build_machine(SESSION)
+
+
+@cache
+def stage_machine() -> Machine:
+    """The stage table as a `transitions` machine; shared, holds no model."""
+    return build_machine(STAGE)
+
+
+def build_machine(table: Table) -> Machine:
+    from transitions import Machine
+
+    return Machine(
+        model=None,
+        states=list(table),
+        initial=next(iter(table)),
+        transitions=[[t, source, to] for source, row in table.items() for t, to in row.items()],
+        auto_transitions=False,
+    )
+
+
+def fire(machine: Machine, state: str, trigger: str) -> str | None:
+    """The state that `trigger` leads to by the machine, or None where it is not allowed."""
+    from transitions import MachineError
+
+    if trigger not in machine.events:
+        return None
+    model = SimpleNamespace(state=state)
+    try:
+        machine.events[trigger].trigger(model)
+    except MachineError:
+        return None
+    return str(model.state)
+
+
+def draw(states: list[str], edges: Iterable[tuple[str, str, str]], current: str, title: str) -> str:
+    """A Mermaid state diagram of (state, trigger, state) edges, `current` marked."""
+    from transitions.extensions import GraphMachine
+
+    machine = GraphMachine(
+        states=states,
+        initial=current,
+        transitions=[[kind, source, to] for source, kind, to in edges],
+        auto_transitions=False,
+        graph_engine="mermaid",
+        title=title,
+        show_conditions=False,
+    )
+    return str(machine.get_graph().source)
