@@ -15,6 +15,7 @@ from .utterances import Sentence, norm, sentences, words
 WORDS = 350
 _KEY_POINTS, _DECISIONS, _QUESTIONS, _RISKS, _STEPS, _TOPICS = 7, 8, 8, 5, 10, 6
 _ANSWER_WINDOW = 6
+_SAYS_LITTLE = STOP_WORDS | BACKCHANNELS
 _OPENING = re.compile(
     r"^(?:(?:okay|ok|so|well|and|but|yeah|yes|right|alright|now|then|oh|no|because|like|actually|basically|i mean|"
     r"you know|i think|i guess|i suppose|um|uh)[,.]?\s+)+",
@@ -49,13 +50,12 @@ def summarize(
     ranked = rank(said)
     budget = min(WORDS, max(60, sum(len(s.text.split()) for s in said) // 6))
     chosen = choose(ranked, budget) or said[:3]
-    shown = [(sentence, polished(sentence.text)) for sentence in chosen]
-    detailed = clipped([text for _, text in shown], WORDS)
+    shown = clipped([(sentence, polished(sentence.text)) for sentence in chosen], WORDS)
     key = sorted(choose(ranked, 140)[:_KEY_POINTS] or chosen[:3], key=lambda s: s.index)
     top = ranked[0].sentence if ranked else said[0]
     return Summary(
         brief=brief(said, top),
-        detailed=detailed,
+        detailed=" ".join(text for _, text in shown),
         key_points=tuple(cited(sentence) for sentence in key),
         decisions=decisions(said),
         risks=tuple(cited(r.sentence) for r in ranked if RISKY.search(r.sentence.text))[:_RISKS],
@@ -90,17 +90,16 @@ def cited(sentence: Sentence) -> Cited:
     return Cited(text=polished(sentence.text), evidence=sentence.ids)
 
 
-def clipped(texts: Iterable[str], limit: int) -> str:
+def clipped(shown: Iterable[tuple[Sentence, str]], limit: int) -> list[tuple[Sentence, str]]:
     """Whole sentences up to so many words."""
-    kept: list[str] = []
+    kept: list[tuple[Sentence, str]] = []
     left = limit
-    for text in texts:
-        length = len(text.split())
-        if length > left:
+    for sentence, text in shown:
+        left -= len(text.split())
+        if left < 0:
             break
-        kept.append(text)
-        left -= length
-    return " ".join(kept)
+        kept.append((sentence, text))
+    return kept
 
 
 def brief(said: Sequence[Sentence], top: Sentence) -> str:
@@ -141,7 +140,7 @@ def labels(said: Sequence[Sentence], count: int, common: frozenset[str] = frozen
 
 
 def telling(word: str) -> bool:
-    return len(word) > 3 and word.isalpha() and not is_number(word) and word not in STOP_WORDS | BACKCHANNELS
+    return len(word) > 3 and word.isalpha() and not is_number(word) and word not in _SAYS_LITTLE
 
 
 def topics(said: Sequence[Sentence]) -> tuple[Cited, ...]:
