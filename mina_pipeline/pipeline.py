@@ -50,7 +50,7 @@ class Pipeline:
         self.clock = clock
         self.ids = ids
         self.code = {workflow.key: workflow.code for workflow in workflows}
-        self.sessions_ = Sessions(store, clock, ids, frozenset(self.code), settings.attempts)
+        self.handler = Sessions(store, clock, ids, frozenset(self.code), settings.attempts)
         self.relay = Relay(store, clock, settings.poll)
         self.threads: list[WorkerThreads] = []
         store.on_commit(self._committed)
@@ -137,7 +137,7 @@ class Pipeline:
             locale=clean(locale),
             metadata=clean(dict(metadata or {})),
         )
-        return self._view(self.sessions_.execute(session_id, command, command_id=command_id, actor=actor))
+        return self._view(self.handler.execute(session_id, command, command_id=command_id, actor=actor))
 
     def record(
         self,
@@ -197,7 +197,7 @@ class Pipeline:
         inside = object.__new__(type(self))
         inside.__dict__.update(self.__dict__)
         inside.store = self.store.using(connection)
-        inside.sessions_ = Sessions(inside.store, self.clock, self.ids, frozenset(self.code), self.settings.attempts)
+        inside.handler = Sessions(inside.store, self.clock, self.ids, frozenset(self.code), self.settings.attempts)
         return inside
 
     # --- reading
@@ -256,7 +256,7 @@ class Pipeline:
     def worker(self) -> Worker:
         """A worker to step by hand, as a simulation does."""
         owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}:{self.ids.uuid()[-6:]}"
-        return Worker(self.store, self.sessions_, self.code, self.provider, self.clock, self.ids, self.settings, owner)
+        return Worker(self.store, self.handler, self.code, self.provider, self.clock, self.ids, self.settings, owner)
 
     def run_until_idle(self) -> int:
         """Do all work that is due now, here, and return how many pieces; subscribers have heard of it then."""
@@ -304,7 +304,7 @@ class Pipeline:
         actor: str | None,
     ) -> Session:
         return self._view(
-            self.sessions_.execute(session_id, command, command_id=command_id, expected=expected, actor=actor)
+            self.handler.execute(session_id, command, command_id=command_id, expected=expected, actor=actor)
         )
 
     def _view(self, loaded: Loaded) -> Session:

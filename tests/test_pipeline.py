@@ -448,7 +448,7 @@ def test_what_a_person_changed_survives_a_new_run(pipeline: Pipeline) -> None:
     assert task_id is not None
     changed = TaskChanged(task_id=task_id, fields=("title", "completed"), changes={"title": "Mine", "completed": True})
     now = load(pipeline.store, session_id)
-    append, _ = pipeline.sessions_.compose(session_id, now, [changed], None, None, None, None)
+    append, _ = pipeline.handler.compose(session_id, now, [changed], None, None, None, None)
     assert pipeline.store.append(append)
     pipeline.retry(session_id, "tasks")
     pipeline.run_until_idle()

@@ -44,7 +44,7 @@ class StoreContract:
         """A finalize on the session as it is now, as a value, not yet appended."""
         now = load(pipeline.store, session_id)
         events = decide(now.state, Finalize(), session_id)
-        append, _ = pipeline.sessions_.compose(session_id, now, events, None, None, None, None)
+        append, _ = pipeline.handler.compose(session_id, now, events, None, None, None, None)
         return append
 
     def test_versions_have_no_gap(self, pipeline: Pipeline) -> None:
@@ -204,5 +204,5 @@ class StoreContract:
         session_id = ready(pipeline)
         guard = WorkGuard("refinement", 1, "never-claimed")
         with pytest.raises(LeaseLost):
-            pipeline.sessions_.execute(session_id, Begin(stage="refinement", run=1), guard=guard)
+            pipeline.handler.execute(session_id, Begin(stage="refinement", run=1), guard=guard)
         assert pipeline.get(session_id).state == "finalized"
