@@ -74,11 +74,11 @@ class Pipeline:
         StoreUnreachable, ForeignSchema, MissingExtra and InvalidInput say what is in the way.
         """
         settings = settings or Settings.from_env()
-        workflows = known_workflows(definition)
+        workflows, worker = known_workflows(definition), find_provider(provider)
         return cls(
-            open_store(url, settings.table_prefix),
+            open_store(url, settings.table_prefix),  # last: nothing else can fail once it is open
             workflows,
-            find_provider(provider),
+            worker,
             settings,
             clock or SystemClock(),
             ids or SystemIds(),

@@ -57,6 +57,7 @@ class _Run:
     speaker: str | None
     words: list[str]
     marks: list[int]
+    end_ms: int
 
 
 def norm(word: str) -> str:
@@ -122,12 +123,13 @@ def _runs(segments: Sequence[Segment], refined: Mapping[str, str]) -> list[_Run]
             if not shown:
                 continue
         run = open_runs.get(segment.speaker)
-        if run is None or not near:
-            run = _Run(segment.speaker, [], [])
+        if run is None or not near or segment.start_ms - run.end_ms > _JOIN_MS:
+            run = _Run(segment.speaker, [], [], segment.end_ms)
             open_runs[segment.speaker] = run
             runs.append(run)
         run.words.extend(shown)
         run.marks.extend([ordinal] * len(shown))
+        run.end_ms = segment.end_ms
     return [run for run in runs if run.words]
 
 
