@@ -41,7 +41,7 @@ check: $(VENV)/ready-dev  ## the developer's whole loop: format, lint, types, im
 	$(BIN)/ruff check $(FILES)
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
 
 format: $(VENV)/ready-dev  ## format and fix what can be fixed

@@ -65,3 +65,16 @@ def test_any_words_stay_within_bounds(lines: list[tuple[str | None, str]]) -> No
     summary = summarize(segments)
     assert len(summary.detailed.split()) <= 350
     assert set(summary.evidence) <= {segment.segment_id for segment in segments}
+
+
+def test_words_doubled_over_a_border_are_not_lost_twice() -> None:
+    """Where refinement took the doubled words from one cue, the sentence still has them from the other."""
+    segments = [
+        Segment("we saw in the trial that about eighteen percent", 0, 3000, "Ann", None, "a"),
+        Segment("about eighteen percent of the downloads just stop halfway", 3000, 6000, "Ann", None, "b"),
+    ]
+    refined = {"a": "We saw in the trial that", "b": "about eighteen percent of the downloads just stop halfway."}
+    for texts in (refined, None):
+        detailed = summarize(segments, refined=texts).detailed
+        assert detailed.count("about eighteen percent of the downloads") == 1
+        assert detailed.count("eighteen") == 1

@@ -20,6 +20,7 @@ DECIDED = re.compile(
     r"(?:that's|it's|is) (?:decided|agreed|settled)|decision is|so it(?:'ll| will) be|go ahead with)\b",
     re.IGNORECASE,
 )
+FIRM = re.compile(r"\b(?:decided|agreed|settled|decision)\b", re.IGNORECASE)
 RISKY = re.compile(
     r"\b(?:risk\w*|problem\w*|worr(?:y|ied)|concern\w*|danger\w*|trouble|afraid|might not|won't work|too expensive|"
     r"run(?:ning)? out|late for|behind schedule)\b",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mina_pipeline.meeting import Cited, Question, Segment, Summary, Task, TaskList
 
 from .language import BACKCHANNELS, FILLERS, STOP_WORDS, asks, is_number
-from .ranking import DECIDED, RISKY, choose, content_stems, rank
+from .ranking import DECIDED, FIRM, RISKY, choose, content_stems, rank
 from .utterances import Sentence, norm, sentences, words
 
 WORDS = 350
@@ -51,13 +51,14 @@ def summarize(
     budget = min(WORDS, max(60, sum(len(s.text.split()) for s in said) // 6))
     chosen = choose(ranked, budget) or said[:3]
     shown = clipped([(sentence, polished(sentence.text)) for sentence in chosen], WORDS)
-    key = sorted(choose(ranked, 140)[:_KEY_POINTS] or chosen[:3], key=lambda s: s.index)
+    decided = decisions(said)
+    key = [sentence for sentence in choose(ranked, 180) if sentence not in decided][:_KEY_POINTS] or chosen[:3]
     top = ranked[0].sentence if ranked else said[0]
     return Summary(
         brief=brief(said, top),
         detailed=" ".join(text for _, text in shown),
         key_points=tuple(cited(sentence) for sentence in key),
-        decisions=decisions(said),
+        decisions=tuple(cited(sentence) for sentence in decided),
         risks=tuple(cited(r.sentence) for r in ranked if RISKY.search(r.sentence.text))[:_RISKS],
         questions=questions(said),
         topics=topics(said),
@@ -161,16 +162,19 @@ def topics(said: Sequence[Sentence]) -> tuple[Cited, ...]:
     return tuple(found)
 
 
-def decisions(said: Sequence[Sentence]) -> tuple[Cited, ...]:
-    """What was said to be settled, once each."""
+def decisions(said: Sequence[Sentence]) -> list[Sentence]:
+    """What was said to be settled, once each: the firmer of two ways to say it, else the first."""
     found: list[Sentence] = []
     for sentence in said:
         own = set(content_stems(sentence.text))
         if not DECIDED.search(sentence.text) or len(own) < 3 or asks(words(sentence.text)):
             continue
-        if all(len(own & set(content_stems(other.text))) * 2 < len(own) for other in found):
+        again = [n for n, old in enumerate(found) if len(own & set(content_stems(old.text))) * 2 >= len(own)]
+        if not again:
             found.append(sentence)
-    return tuple(cited(sentence) for sentence in found[:_DECISIONS])
+        elif FIRM.search(sentence.text) and not FIRM.search(found[again[0]].text):
+            found[again[0]] = sentence
+    return found[:_DECISIONS]
 
 
 def questions(said: Sequence[Sentence]) -> tuple[Question, ...]:

@@ -106,19 +106,20 @@ def sentences(segments: Sequence[Segment], refined: Mapping[str, str] | None = N
 
 def _runs(segments: Sequence[Segment], refined: Mapping[str, str]) -> list[_Run]:
     open_runs: dict[str | None, _Run] = {}
-    previous_raw: dict[str | None, tuple[list[str], int]] = {}
+    previous: dict[str | None, tuple[list[str], int]] = {}
     runs: list[_Run] = []
     for ordinal, segment in enumerate(segments):
         raw = segment.text.split()
         shown = refined.get(segment.segment_id or "", segment.text).split()
         if not raw:
             continue
-        before, before_end = previous_raw.get(segment.speaker, ([], -_JOIN_MS * 2))
+        before, before_end = previous.get(segment.speaker, ([], -_JOIN_MS * 2))
         near = segment.start_ms - before_end <= _JOIN_MS
-        previous_raw[segment.speaker] = (raw, segment.end_ms)
+        # Compared as shown: where refinement has taken the doubled words out already, nothing may go twice.
+        previous[segment.speaker] = (shown or before, segment.end_ms)
         if not shown:
             continue
-        if near and _overlap(before, raw):
+        if near:
             shown = shown[_overlap(before, shown) :]
             if not shown:
                 continue
