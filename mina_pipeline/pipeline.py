@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from . import commands as ask
 from . import recovery
 from .codec import clean, recorded
-from .errors import InvalidInput, SessionNotFound, StoreUnreachable, UpgradeNeeded
+from .errors import InvalidInput, MinaError, SessionNotFound, StoreUnreachable, UpgradeNeeded
 from .events import Position, RecordedEvent
 from .meeting import Result, Segment
 from .ports import Clock, Ids, Store, SystemClock, SystemIds
@@ -51,6 +51,7 @@ class Pipeline:
         self.ids = ids
         self.code = {workflow.key: workflow.code for workflow in workflows}
         self.handler = Sessions(store, clock, ids, frozenset(self.code), settings.attempts)
+        self.inside = False
         self.relay = Relay(store, clock, settings.poll)
         self.threads: list[WorkerThreads] = []
         store.on_commit(self._committed)
@@ -85,7 +86,9 @@ class Pipeline:
         )
 
     def close(self) -> None:
-        """End the threads, let go of connections."""
+        """End the threads, let go of connections. Inside a host's transaction there is nothing to end."""
+        if self.inside:
+            return
         for threads in self.threads:
             threads.close()
         self.relay.close()
@@ -196,6 +199,7 @@ class Pipeline:
         """The same commands inside the host's transaction: they commit, or vanish, with the host's rows."""
         inside = object.__new__(type(self))
         inside.__dict__.update(self.__dict__)
+        inside.inside = True
         inside.store = self.store.using(connection)
         inside.handler = Sessions(inside.store, self.clock, self.ids, frozenset(self.code), self.settings.attempts)
         return inside
@@ -260,6 +264,7 @@ class Pipeline:
 
     def run_until_idle(self) -> int:
         """Do all work that is due now, here, and return how many pieces; subscribers have heard of it then."""
+        self._refuse_inside("run_until_idle")
         worker, done = self.worker(), 0
         with heartbeat(worker):
             while True:
@@ -273,6 +278,7 @@ class Pipeline:
 
     def workers(self, count: int = 1) -> WorkerThreads:
         """Worker threads until the block ends: `with p.workers(8): …`"""
+        self._refuse_inside("workers")
         if count < 1:
             raise InvalidInput("count", f"must be at least 1, not {count}")
         threads = WorkerThreads(self.worker, count, self.settings.poll)
@@ -294,6 +300,10 @@ class Pipeline:
         return recovery.rebuild(self.store, session_id)
 
     # --- inside
+
+    def _refuse_inside(self, what: str) -> None:
+        if self.inside:
+            raise MinaError(f"{what} is not for a host's transaction; call it on the pipeline itself, after the commit")
 
     def _execute(
         self,

@@ -78,7 +78,7 @@ class Sessions:
             raise ConcurrencyError(session_id, expected, now.state.version)
         self.check_definition(now.state)
         # 3. Decide.
-        events = decide(now.state, self.complete(session_id, command), session_id)
+        events = decide(now.state, self.complete(session_id, command, now.state), session_id)
         if not events:
             return now
         # 4. Append: events, snapshot and read models, guarded by the version that was decided on.
@@ -119,11 +119,13 @@ class Sessions:
             known = ", ".join(f"{name} {version}" for name, version in sorted(self.definitions))
             raise UpgradeNeeded("definition", "{} {}".format(*pinned), known)
 
-    def complete(self, session_id: str, command: ask.Command) -> ask.Command:
+    def complete(self, session_id: str, command: ask.Command, state: State) -> ask.Command:
         """What decide needs to know and only the read model holds: which segments are recorded already."""
         if not isinstance(command, ask.Record):
             return command
         named = [s.segment_id for s in command.segments if s.segment_id is not None]
+        if len(named) < len(command.segments):  # callers may have used the ordinals that the others would get
+            named += [str(state.segments + n) for n in range(1, len(command.segments) + 1)]
         rows = self.store.known_segments(session_id, named) if named else []
         known = {row["segment_id"]: segment(row) for row in rows}
         return msgspec.structs.replace(command, known=known)
@@ -200,7 +202,8 @@ def load(store: EventStore, session_id: str) -> Loaded:
         return Loaded(row, msgspec.json.decode(row["snapshot"], type=State))
     if row["fold_version"] > FOLD_VERSION:
         raise UpgradeNeeded("fold version", str(row["fold_version"]), f"version {FOLD_VERSION} and older")
-    events = store.events(session_id)
+    # Up to the row's own version: what was appended since then is not in its hash.
+    events = store.events(session_id, limit=row["version"])
     return Loaded(row, replay(decode(recorded(event)) for event in events))
 
 

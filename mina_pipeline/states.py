@@ -300,8 +300,12 @@ def start(command: ask.Start) -> did.SessionStarted:
 def record(state: State, command: ask.Record, session_id: str) -> list[did.Event]:
     fresh: dict[str, Segment] = {}
     ordinal = state.segments + 1
+    taken = {*command.known, *(segment.segment_id for segment in command.segments)}
     for segment in command.segments:
-        segment_id = segment.segment_id or str(ordinal + len(fresh))
+        given = str(ordinal + len(fresh))
+        if given in taken:
+            given = f"{given}~{state.version + 1}"
+        segment_id = segment.segment_id or given
         known = command.known.get(segment_id) or fresh.get(segment_id)
         if known is None:
             fresh[segment_id] = segment

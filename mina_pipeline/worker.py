@@ -12,7 +12,7 @@ import msgspec
 
 from . import commands as ask
 from .codec import builtins, clean, decode, recorded, typed
-from .errors import IllegalTransition, LeaseLost, MinaError
+from .errors import IllegalTransition, LeaseLost
 from .events import StageProgress
 from .log import logger
 from .ports import Claimed, Clock, Ids, Store, WorkGuard
@@ -23,6 +23,14 @@ from .stages.standard import SHAPES
 from .views import result
 
 STAGE_FIELDS = {"refinement": "transcript", "analytics": "analytics", "tasks": "tasks", "summary": "summary"}
+
+
+class Interrupted(BaseException):
+    """The store failed under a stage's progress or checkpoint: no outcome of the stage's; a later claim goes on."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass
@@ -44,10 +52,14 @@ class Worker:
         definitions = list(self.code)
         claimed = self.store.claim(now, self.owner, self.ids.uuid(), self.lease_until(now), definitions)
         if claimed is None:
-            return self.store.next_due(definitions)
+            due = self.store.next_due(definitions)
+            return None if due is None else max(due, now + 1)  # due, but locked by another: not at once
         self.held[claimed.token] = None
         try:
-            self.run(claimed)
+            try:
+                self.run(claimed)
+            except Interrupted as interrupted:
+                raise interrupted.error from None
         except (LeaseLost, IllegalTransition) as lost:
             # Another holds it now, or the session was cancelled: what we made is nobody's any more.
             logger(__name__).info("outcome refused", session_id=claimed.session_id, error_type=type(lost).__name__)
@@ -90,8 +102,6 @@ class Worker:
         """What the stage's function came to, as the fields of Conclude. Whatever it raises is an honest failure."""
         try:
             return ended(stage(ctx))
-        except LeaseLost:
-            raise
         except Exception as error:
             logger(__name__).warning(
                 "stage failed",
@@ -139,10 +149,15 @@ class Worker:
             found[stage] = typed(fields, shape)
         return found
 
+    def report(self, claimed: Claimed, report: ask.Report) -> None:
+        try:
+            self.sessions.execute(claimed.session_id, report, actor=self.owner)
+        except Exception as error:
+            raise Interrupted(error) from error
+
     def reporting(self, claimed: Claimed) -> Callable[[int, int | None], None]:
         def progress(done: int, total: int | None = None) -> None:
-            report = ask.Report(stage=claimed.stage, run=claimed.run, done=done, total=total)
-            self.sessions.execute(claimed.session_id, report, actor=self.owner)
+            self.report(claimed, ask.Report(stage=claimed.stage, run=claimed.run, done=done, total=total))
 
         return progress
 
@@ -155,8 +170,8 @@ class Worker:
                 stored = self.checkpoints(claimed)
             if key not in stored:
                 value = clean(builtins(make()))
-                report = ask.Report(stage=claimed.stage, run=claimed.run, done=len(stored) + 1, key=key, value=value)
-                self.sessions.execute(claimed.session_id, report, actor=self.owner)
+                done = len(stored) + 1
+                self.report(claimed, ask.Report(stage=claimed.stage, run=claimed.run, done=done, key=key, value=value))
                 stored[key] = value
             return stored[key]
 
@@ -198,7 +213,7 @@ def heartbeat(worker: Worker) -> Iterator[None]:
         while not stop.wait(worker.settings.renew):
             try:
                 worker.beat(worker.clock.now())
-            except MinaError as error:
+            except Exception as error:  # the next beat may find the store back before the lease has run out
                 logger(__name__).warning("leases not renewed", error_type=type(error).__name__)
 
     thread = threading.Thread(target=loop, name="mina-heartbeat", daemon=True)

@@ -35,6 +35,7 @@ from mina_pipeline import (
     stage,
 )
 from mina_pipeline import commands as ask
+from mina_pipeline.sessions import Sessions
 from mina_pipeline.stages.offline import OfflineProvider
 from mina_pipeline.store.memory import MemoryStore
 from mina_pipeline.store.sqlite import immediate
@@ -343,6 +344,72 @@ def test_using_a_hosts_transaction(opened: Open, url: str) -> None:
     with host.engine.connect() as connection, pytest.raises(MinaError, match="no transaction"):
         pipeline.using(connection)
     host.engine.dispose()
+
+
+def test_a_host_that_autocommits_is_refused(opened: Open, url: str) -> None:
+    """In AUTOCOMMIT our events would stay although the host rolls back: using() refuses, and says why."""
+    if url == "memory://":
+        pytest.skip("memory has no such mode")
+    pipeline, host = opened(), Host(url)
+    with host.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection, connection.begin():
+        with pytest.raises(MinaError, match="AUTOCOMMIT"):
+            pipeline.using(connection)
+    host.engine.dispose()
+
+
+def test_work_that_a_host_has_locked_is_left_alone(opened: Open, url: str) -> None:
+    """A row that an open host transaction holds stops no worker, and closing the inner pipeline closes nothing."""
+    if not url.startswith("postgresql"):
+        pytest.skip("only PostgreSQL locks rows")
+    pipeline, host = opened(), Host(url)
+    session_id = pipeline.start_session().session_id
+    pipeline.finalize(session_id)
+    with host.engine.begin() as connection:
+        with pipeline.using(connection) as inside:
+            inside.cancel(session_id)
+            with pytest.raises(MinaError, match="host's transaction"):
+                inside.run_until_idle()
+        assert pipeline.run_until_idle() == 0
+    assert pipeline.get(session_id).state == "cancelled"
+    host.engine.dispose()
+
+
+def test_a_given_ordinal_never_meets_a_callers_id(pipeline: Pipeline) -> None:
+    """A segment without an id gets one that no caller has used, in the same call or before."""
+    pipeline.start_session(session_id="mine")
+    pipeline.record("mine", [Segment("a", 0, 1, segment_id="2")])
+    pipeline.record("mine", [Segment("b", 1, 2)])
+    pipeline.record("mine", [Segment("c", 2, 3, segment_id="4"), Segment("d", 3, 4), Segment("e", 4, 5)])
+    rows = pipeline.store.rows("segments", "mine")
+    assert [row["text"] for row in rows] == ["a", "b", "c", "d", "e"]
+    assert len({row["segment_id"] for row in rows}) == 5
+    assert pipeline.verify("mine") == []
+
+
+def test_a_store_that_fails_under_a_stage_is_no_outcome(opened: Open) -> None:
+    """An error of the store in a checkpoint fails no stage: the claim runs out and a later one goes on."""
+    careful = stage("careful", running="working")(reporting)
+    pipeline = opened(definition=define("careful", careful))
+    session_id = pipeline.start_session().session_id
+    pipeline.finalize(session_id)
+
+    class Away(Sessions):
+        def execute(self, session_id: str, command: ask.Command, **options: Any) -> Any:
+            if isinstance(command, ask.Report):
+                raise sa.exc.OperationalError("INSERT", {}, Exception("the store is away"))
+            return super().execute(session_id, command, **options)
+
+    worker = pipeline.worker()
+    worker.sessions = Away(**vars(pipeline.handler))
+    with pytest.raises(sa.exc.OperationalError):
+        worker.step(pipeline.clock.now())
+    assert "careful_failed" not in types(pipeline, session_id)
+    assert pipeline.get(session_id).stages["careful"].status == "running"
+
+
+def reporting(ctx: StageContext) -> Ok:
+    ctx.progress(1, 2)
+    return Ok()
 
 
 def test_using_a_memory_transaction() -> None:

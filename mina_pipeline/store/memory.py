@@ -160,13 +160,13 @@ class MemoryStore:
                 if work is None or work["token"] != guard.token or work["run"] != guard.run:
                     raise LeaseLost(append.session_id, guard.stage, guard.run)
             fresh = {**(session or {}), **append.session}
+            for op in append.ops:
+                tables.apply(op)
             log = tables.events.setdefault(append.session_id, [])
             for event in append.events:
                 row = {**event, "era": FIRST_ERA, "feed_xid": 0, "seq": len(tables.log) + 1}
                 log.append(row)
                 tables.log.append(row)
-            for op in append.ops:
-                tables.apply(op)
             tables.by_key["sessions"][(append.session_id,)] = fresh
         self._committed(append.session_id)
         return True
@@ -273,7 +273,8 @@ class _Writing:
     def __enter__(self) -> Tables:
         if self.store.transaction is not None:
             return self.store.transaction.write()
-        self.store.root.lock.acquire()
+        if not self.store.root.lock.acquire(timeout=self.store.lock_timeout):
+            raise SessionBusy("(memory)", 1)
         return self.store.root.tables
 
     def __exit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ An append is compiled in sqlite.py and postgresql.py; everything else is the sam
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -74,11 +75,11 @@ class SqlStore:
 
     def using(self, connection: Any) -> SqlStore:
         host = host_connection(connection)
-        if host.engine.url.database != self.engine.url.database or host.dialect.name != self.engine.dialect.name:
+        if not same_database(host.engine, self.engine):
             raise MinaError("using(): this connection is to another database than the pipeline's")
         if not host.in_transaction():
             raise MinaError("using(): no transaction is open on this connection; use `with engine.begin() as c:`")
-        if host.get_isolation_level() == "AUTOCOMMIT":
+        if autocommits(host):
             raise MinaError("using(): this connection is in AUTOCOMMIT; it needs a transaction to be part of")
         return SqlStore(self.engine, self.schema, host, self.root)
 
@@ -282,6 +283,22 @@ def retryable(engine: Engine) -> Iterator[None]:
         if engine.dialect.name == "sqlite":
             advice = " On SQLite begin the transaction with BEGIN IMMEDIATE (mina_pipeline.store.sqlite.immediate)."
         raise RetryTransaction(f"the database gave up the host's transaction; run it again.{advice}") from error
+
+
+def autocommits(host: Connection) -> bool:
+    """Whether this connection commits each statement by itself (the server does not know: ask the driver)."""
+    option = host.get_execution_options().get("isolation_level")
+    driver = host.connection.driver_connection
+    return option == "AUTOCOMMIT" or (host.dialect.name == "postgresql" and bool(getattr(driver, "autocommit", False)))
+
+
+def same_database(one: Engine, other: Engine) -> bool:
+    if one.dialect.name != other.dialect.name:
+        return False
+    names = [engine.url.database or "" for engine in (one, other)]
+    return (
+        os.path.abspath(names[0]) == os.path.abspath(names[1]) if one.dialect.name == "sqlite" else names[0] == names[1]
+    )
 
 
 def host_connection(connection: Any) -> Connection:
