@@ -32,11 +32,11 @@ def test_statements_of_one_append(pipeline: Pipeline) -> None:
     if not isinstance(pipeline.store, SqlStore):
         return
     session_id = pipeline.start_session().session_id
-    sent = counted(pipeline, lambda: pipeline.record(session_id, [Segment("x", 0, 1)]))
+    sent = counted(pipeline, lambda: pipeline.finalize(session_id))
     if pipeline.store.engine.dialect.name == "postgresql":
         assert [text.split()[0] for text in sent] == ["SELECT", "WITH"]
     else:
-        # BEGIN and the read; BEGIN IMMEDIATE, the guard, the event, the segment. COMMITs are the driver's.
+        # BEGIN and the read; BEGIN IMMEDIATE, the guard, the event, the work row. COMMITs are the driver's.
         assert [text.split()[0] for text in sent] == ["BEGIN", "SELECT", "BEGIN", "UPDATE", "INSERT", "INSERT"]
 
 

@@ -351,9 +351,9 @@ def test_a_host_that_autocommits_is_refused(opened: Open, url: str) -> None:
     if url == "memory://":
         pytest.skip("memory has no such mode")
     pipeline, host = opened(), Host(url)
-    with host.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection, connection.begin():
-        with pytest.raises(MinaError, match="AUTOCOMMIT"):
-            pipeline.using(connection)
+    autocommit = host.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    with autocommit as connection, connection.begin(), pytest.raises(MinaError, match="AUTOCOMMIT"):
+        pipeline.using(connection)
     host.engine.dispose()
 
 

@@ -296,9 +296,9 @@ def same_database(one: Engine, other: Engine) -> bool:
     if one.dialect.name != other.dialect.name:
         return False
     names = [engine.url.database or "" for engine in (one, other)]
-    return (
-        os.path.abspath(names[0]) == os.path.abspath(names[1]) if one.dialect.name == "sqlite" else names[0] == names[1]
-    )
+    if one.dialect.name == "sqlite":
+        names = [os.path.abspath(name) for name in names]
+    return names[0] == names[1]
 
 
 def host_connection(connection: Any) -> Connection:
