@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from . import commands as ask
 from . import recovery
 from .codec import clean, recorded
 from .errors import InvalidInput, MinaError, SessionNotFound, StoreUnreachable, UpgradeNeeded
 from .events import Position, RecordedEvent
+from .inputs import check_timezone, checked_segment, identifier, micros
 from .meeting import Result, Segment
 from .ports import Clock, Ids, Store, SystemClock, SystemIds
 from .relay import Relay, Subscription
@@ -24,8 +24,6 @@ from .stages.base import Workflow
 from .stages.standard import WORKFLOWS
 from .views import Session, result, session_view
 from .worker import Worker, WorkerThreads, heartbeat
-
-MAX_MS = 2**31 - 1  # 596 hours, as in transcript files: a corrupt time must not become a year of windows
 
 
 class Pipeline:
@@ -360,42 +358,3 @@ def find_provider(provider: Any) -> Any:
     if isinstance(provider, str):
         raise InvalidInput("provider", f'{provider!r} is not here; "offline", or an object of your own')
     return provider
-
-
-def identifier(field: str, text: str) -> str:
-    if not text or len(text) > 200 or clean(text) != text or text != text.strip():
-        raise InvalidInput(field, "1 to 200 characters, no control characters, no blanks at the ends")
-    return text
-
-
-def check_timezone(name: str) -> None:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidInput("timezone", f"{name!r} is no IANA time zone, such as Europe/Berlin") from None
-
-
-def micros(moment: datetime, timezone: str | None) -> int:
-    """A datetime as µs since the epoch; a naive one is in the session's time zone, else in UTC."""
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(timezone or "UTC"))
-    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
-
-
-def checked_segment(n: int, segment: Segment) -> Segment:
-    where = f"segments[{n}]"
-    if not isinstance(segment, Segment):
-        raise InvalidInput(where, f"a Segment, not {type(segment).__name__}")
-    start, end, confidence = segment.start_ms, segment.end_ms, segment.confidence
-    for name, value in (("start_ms", start), ("end_ms", end)):
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_MS:
-            raise InvalidInput(f"{where}.{name}", f"a whole number of milliseconds, 0 to {MAX_MS}")
-    if end < start:
-        raise InvalidInput(f"{where}.end_ms", f"{end} is before start_ms {start}")
-    if confidence is not None and not 0 <= confidence <= 1:
-        raise InvalidInput(f"{where}.confidence", "0 to 1, or None")
-    if not isinstance(segment.text, str):
-        raise InvalidInput(f"{where}.text", "a str")
-    segment_id = None if segment.segment_id is None else identifier(f"{where}.segment_id", segment.segment_id)
-    confidence = None if confidence is None else float(confidence)
-    return Segment(clean(segment.text), start, end, clean(segment.speaker), confidence, segment_id)

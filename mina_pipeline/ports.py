@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -200,6 +199,3 @@ class Transport(Protocol):
     """
 
     def publish(self, event: RecordedEvent) -> None: ...
-
-
-Transaction = AbstractContextManager[Any]

@@ -10,7 +10,7 @@ from .errors import MinaError, SessionBusy, SessionNotFound
 from .events import Event, SessionErased
 from .ports import Store
 from .projections import KEYS, OPERATIONAL, READ_MODELS, Happened, Op, Row, project, session_columns
-from .states import INITIAL, State, evolve
+from .states import INITIAL, evolve
 from .store.memory import Tables
 
 READINGS = 5
@@ -171,11 +171,3 @@ def rebuild(store: Store, session_id: str, attempts: int = 20) -> int:
         if store.correct(session_id, len(rows), ops):
             return wrong
     raise SessionBusy(session_id, attempts)
-
-
-def current_state(rows: list[Row]) -> State:
-    """The state that event rows fold to."""
-    state = INITIAL
-    for row in rows:
-        state = evolve(state, decode(recorded(row)))
-    return state

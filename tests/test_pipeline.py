@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import sqlalchemy.orm
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,8 +37,8 @@ from mina_pipeline import commands as ask
 from mina_pipeline.sessions import Sessions
 from mina_pipeline.stages.offline import OfflineProvider
 from mina_pipeline.store.memory import MemoryStore
-from mina_pipeline.store.sqlite import immediate
 from mina_pipeline.testing.strategies import segments
+from mina_pipeline.worker import Worker, heartbeat
 
 Open = Callable[..., Pipeline]
 SAID = [
@@ -299,81 +298,6 @@ def test_two_pipelines_share_one_store(opened: Open, url: str) -> None:
         assert [e.version for e in heard] == [e.version for e in two.events(session_id)]
 
 
-class Host:
-    """A host app's own table beside ours, in one database."""
-
-    def __init__(self, url: str) -> None:
-        if url.startswith("sqlite"):
-            self.engine = immediate(sa.create_engine(url))
-        else:
-            self.engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-        self.notes = sa.Table("host_notes", sa.MetaData(), sa.Column("text", sa.Text))
-        self.notes.metadata.drop_all(self.engine)
-        self.notes.metadata.create_all(self.engine)
-
-    def count(self) -> int:
-        with self.engine.connect() as connection:
-            return len(connection.execute(sa.select(self.notes)).all())
-
-
-def test_using_a_hosts_transaction(opened: Open, url: str) -> None:
-    """Our events commit with the host's rows, vanish with them, and nobody hears of them before the commit."""
-    if url == "memory://":
-        pytest.skip("the memory store's transactions have a test of their own")
-    pipeline, host, heard = opened(), Host(url), list[RecordedEvent]()
-    session_id = pipeline.start_session().session_id
-    with pipeline.subscribe(heard.append):
-        with host.engine.begin() as connection:
-            connection.execute(host.notes.insert(), {"text": "with"})
-            assert pipeline.using(connection).finalize(session_id).state == "finalized"
-            pipeline.relay.drain()
-            assert heard == []
-        pipeline.relay.drain()
-        assert [event.type for event in heard] == ["session_finalized"]
-        with pytest.raises(RuntimeError), host.engine.begin() as connection:
-            connection.execute(host.notes.insert(), {"text": "without"})
-            pipeline.using(connection).cancel(session_id)
-            raise RuntimeError("the host thinks again")
-        pipeline.relay.drain()
-    assert host.count() == 1
-    assert pipeline.get(session_id).state == "finalized"
-    with host.engine.begin() as connection, sqlalchemy.orm.Session(connection) as orm:
-        pipeline.using(orm).cancel(session_id)
-    assert pipeline.get(session_id).state == "cancelled"
-    assert pipeline.verify(session_id) == []
-    with host.engine.connect() as connection, pytest.raises(MinaError, match="no transaction"):
-        pipeline.using(connection)
-    host.engine.dispose()
-
-
-def test_a_host_that_autocommits_is_refused(opened: Open, url: str) -> None:
-    """In AUTOCOMMIT our events would stay although the host rolls back: using() refuses, and says why."""
-    if url == "memory://":
-        pytest.skip("memory has no such mode")
-    pipeline, host = opened(), Host(url)
-    autocommit = host.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    with autocommit as connection, connection.begin(), pytest.raises(MinaError, match="AUTOCOMMIT"):
-        pipeline.using(connection)
-    host.engine.dispose()
-
-
-def test_work_that_a_host_has_locked_is_left_alone(opened: Open, url: str) -> None:
-    """A row that an open host transaction holds stops no worker, and closing the inner pipeline closes nothing."""
-    if not url.startswith("postgresql"):
-        pytest.skip("only PostgreSQL locks rows")
-    pipeline, host = opened(), Host(url)
-    session_id = pipeline.start_session().session_id
-    pipeline.finalize(session_id)
-    with host.engine.begin() as connection:
-        with pipeline.using(connection) as inside:
-            inside.cancel(session_id)
-            with pytest.raises(MinaError, match="host's transaction"):
-                inside.run_until_idle()
-        assert pipeline.run_until_idle() == 0
-    assert pipeline.get(session_id).state == "cancelled"
-    host.engine.dispose()
-
-
 def test_a_given_ordinal_never_meets_a_callers_id(pipeline: Pipeline) -> None:
     """A segment without an id gets one that no caller has used, in the same call or before."""
     pipeline.start_session(session_id="mine")
@@ -410,22 +334,6 @@ def test_a_store_that_fails_under_a_stage_is_no_outcome(opened: Open) -> None:
 def reporting(ctx: StageContext) -> Ok:
     ctx.progress(1, 2)
     return Ok()
-
-
-def test_using_a_memory_transaction() -> None:
-    """The memory store's transactions begin, write and commit, or roll back, like a database's."""
-    with Pipeline.open("memory://") as pipeline:
-        store = pipeline.store
-        assert isinstance(store, MemoryStore)
-        session_id = pipeline.start_session().session_id
-        with store.begin() as transaction:
-            assert pipeline.using(transaction).finalize(session_id).state == "finalized"
-            assert pipeline.get(session_id).state == "recording"
-        assert pipeline.get(session_id).state == "finalized"
-        transaction = store.begin()
-        pipeline.using(transaction).cancel(session_id)
-        transaction.rollback()
-        assert pipeline.get(session_id).state == "finalized"
 
 
 def test_a_foreign_database_is_refused(tmp_path: Any) -> None:
@@ -532,3 +440,22 @@ def test_fingerprints_tell_content_not_circumstance() -> None:
     two = ask.Record(segments=(Segment("x", 0, 1),), known={"a": Segment("y", 0, 1)})
     assert ask.fingerprint(one) == ask.fingerprint(two)
     assert ask.fingerprint(one) != ask.fingerprint(ask.Record(segments=(Segment("z", 0, 1),)))
+
+
+def test_leases_are_renewed_after_the_store_was_away(opened: Open) -> None:
+    """One error of the store ends no renewal: the next beat extends the lease."""
+    pipeline = opened(settings={"lease": 1.0, "renew": 0.02})
+    beats: list[str] = []
+
+    class Flaky(Worker):
+        def beat(self, now: int) -> None:
+            beats.append("beat")
+            if len(beats) == 1:
+                raise sa.exc.OperationalError("UPDATE", {}, Exception("the store is away"))
+            super().beat(now)
+
+    with heartbeat(Flaky(**vars(pipeline.worker()))):
+        until = time.monotonic() + 5
+        while len(beats) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert len(beats) >= 3
