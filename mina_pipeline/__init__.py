@@ -1,5 +1,6 @@
 """Event-sourced meeting pipelines. The public names, and nothing else."""
 
+from .commands import ANY_VERSION, NO_STREAM
 from .definition import Definition
 from .errors import (
     CommandIdReused,
@@ -12,9 +13,11 @@ from .errors import (
     MinaError,
     MissingExtra,
     RetryTransaction,
+    SchemaOutdated,
     SegmentIdReused,
     SessionBusy,
     SessionNotFound,
+    StoreBusy,
     StoreUnreachable,
     TranscriptError,
     UpgradeNeeded,
@@ -22,12 +25,15 @@ from .errors import (
 from .events import Position, RecordedEvent
 from .meeting import Result, Segment
 from .pipeline import Pipeline
+from .ports import FeedStall
 from .settings import Settings
 from .stages.base import Degraded, Empty, Ok, StageContext, Workflow, define, stage
 from .stages.standard import STANDARD_STAGES
 from .views import Session
 
 __all__ = [
+    "ANY_VERSION",
+    "NO_STREAM",
     "STANDARD_STAGES",
     "CommandIdReused",
     "ConcurrencyError",
@@ -35,6 +41,7 @@ __all__ = [
     "DefinitionError",
     "Degraded",
     "Empty",
+    "FeedStall",
     "ForeignSchema",
     "IllegalTransition",
     "InvalidInput",
@@ -47,6 +54,7 @@ __all__ = [
     "RecordedEvent",
     "Result",
     "RetryTransaction",
+    "SchemaOutdated",
     "Segment",
     "SegmentIdReused",
     "Session",
@@ -54,6 +62,7 @@ __all__ = [
     "SessionNotFound",
     "Settings",
     "StageContext",
+    "StoreBusy",
     "StoreUnreachable",
     "TranscriptError",
     "UpgradeNeeded",

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from .events import StageShape
 from .meeting import Segment
+
+ExpectedVersion = int | None
+"""The version that a caller decided on; anything else met there is ConcurrencyError."""
+
+ANY_VERSION: Final = None
+"""Whatever the version is: on a conflict the command is decided again."""
+
+NO_STREAM: Final = 0
+"""The session is not there yet. (Exactly n is the number n.)"""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

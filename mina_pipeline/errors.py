@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+SECOND_DOOR = (
+    "this thread has a host's transaction open that the pipeline is part of, and a second writer beside it would"
+    " wait for it: use the same p.using(connection), or commit first"
+)
+
 
 class MinaError(Exception):
     """The root. `except MinaError` catches whatever the library refuses; the fields say what and where."""
@@ -123,6 +128,25 @@ class StoreUnreachable(MinaError):
     def __init__(self, url: str, problem: str) -> None:
         super().__init__(f"cannot reach {url}: {problem}")
         self.url = url
+
+
+class StoreBusy(MinaError):
+    """No connection, or no lock, became free in time. Nothing was written; send it again."""
+
+    def __init__(self, what: str, waited: float) -> None:
+        super().__init__(f"{what} did not become free within {waited:g} s; send it again")
+        self.what = what
+        self.waited = waited
+
+
+class SchemaOutdated(MinaError):
+    """The tables are of an older release, and this pipeline was told not to bring them up to date."""
+
+    def __init__(self, url: str, found: str, wanted: str) -> None:
+        super().__init__(f"{url}: its schema is version {found}, this release needs {wanted}; run `mina db upgrade`")
+        self.url = url
+        self.found = found
+        self.wanted = wanted
 
 
 class ForeignSchema(MinaError):

@@ -28,7 +28,11 @@ class StageShape(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The root of all event classes. `kind` is what the machine's tables know; `type` is the wire name."""
+    """The root of all event classes. `kind` is what the machine's tables know; `type` is the wire name.
+
+    `schema_version` is raised with the class (see codec.Registry). `skippable` is stored with each event: a release
+    that does not know it may count it and go on, because it changes neither state nor read models.
+    """
 
     kind: ClassVar[str]
     schema_version: ClassVar[int] = 1
@@ -198,6 +202,18 @@ class SessionErased(Event, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "session_erased"
     through_version: Kept[int]
+
+
+class Unread(Event, frozen=True, kw_only=True):
+    """Stands in for a stored event that only a later release can read and whose writer called it skippable."""
+
+    kind: ClassVar[str] = "unread"
+    skippable: ClassVar[bool] = True
+    stored_type: Kept[str]
+
+    @property
+    def type(self) -> str:
+        return self.stored_type
 
 
 SESSION_EVENTS: tuple[type[Event], ...] = (

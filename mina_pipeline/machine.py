@@ -22,9 +22,13 @@ WORKING = {
     kind.kind: "processing" for kind in did.STAGE_EVENTS
 }  # while stages run, what they report changes only their own row below
 
+# What a reader skips is counted in any state and changes none.
+SKIPPED = did.Unread.kind
+
 SESSION: Table = {
-    "new": {"session_started": "recording"},
+    "new": {"session_started": "recording", SKIPPED: "new"},
     "recording": {
+        SKIPPED: "recording",
         "segments_recorded": "recording",
         "session_finalized": "processing",
         "session_cancelled": "cancelled",
@@ -32,6 +36,7 @@ SESSION: Table = {
     },
     "processing": {
         **WORKING,
+        SKIPPED: "processing",
         "task_changed": "processing",
         "post_transcription_reveal": "revealed",
         "session_cancelled": "cancelled",
@@ -39,12 +44,13 @@ SESSION: Table = {
     },
     "revealed": {
         **dict.fromkeys(WORKING, "revealed"),
+        SKIPPED: "revealed",
         "artefact_updated": "revealed",
         "dashboard_refresh": "revealed",
         "task_changed": "revealed",
         "session_erased": "revealed",
     },
-    "cancelled": {"session_erased": "cancelled"},
+    "cancelled": {"session_erased": "cancelled", SKIPPED: "cancelled"},
 }
 
 STAGE: Table = {

@@ -16,12 +16,14 @@ from .errors import InvalidInput, MinaError, SessionNotFound, StoreUnreachable, 
 from .events import Position, RecordedEvent
 from .inputs import check_timezone, checked_segment, identifier, micros
 from .meeting import Result, Segment
-from .ports import Clock, Ids, Store, SystemClock, SystemIds
+from .ports import Clock, FeedStall, Ids, Store, SystemClock, SystemIds
+from .projections import Row
 from .relay import Relay, Subscription
-from .sessions import Loaded, Sessions
+from .sessions import Loaded, Sessions, load
 from .settings import Settings
 from .stages.base import Workflow
 from .stages.standard import WORKFLOWS
+from .states import FOLD_VERSION
 from .views import Session, result, session_view
 from .worker import Worker, WorkerThreads, heartbeat
 
@@ -49,7 +51,6 @@ class Pipeline:
         self.ids = ids
         self.code = {workflow.key: workflow.code for workflow in workflows}
         self.handler = Sessions(store, clock, ids, frozenset(self.code), settings.attempts)
-        self.inside = False
         self.relay = Relay(store, clock, settings.poll)
         self.threads: list[WorkerThreads] = []
         store.on_commit(self._committed)
@@ -75,7 +76,7 @@ class Pipeline:
         settings = settings or Settings.from_env()
         workflows, worker = known_workflows(definition), find_provider(provider)
         return cls(
-            open_store(url, settings.table_prefix),  # last: nothing else can fail once it is open
+            open_store(url, settings),  # last: nothing else can fail once it is open
             workflows,
             worker,
             settings,
@@ -85,7 +86,7 @@ class Pipeline:
 
     def close(self) -> None:
         """End the threads, let go of connections. Inside a host's transaction there is nothing to end."""
-        if self.inside:
+        if self.store.inside:
             return
         for threads in self.threads:
             threads.close()
@@ -112,16 +113,22 @@ class Pipeline:
         locale: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         command_id: str | None = None,
+        expected: ask.ExpectedVersion = ask.ANY_VERSION,
         actor: str | None = None,
     ) -> Session:
-        """Begin a session; a known id gives its session, unchanged.
+        """Begin a session; a known id gives its session, unchanged (with expected=NO_STREAM: ConcurrencyError).
 
         started_at: when the meeting began (default: now); timezone: an IANA name, the base for spoken dates;
         metadata: any JSON object.
         """
-        session_id = self.ids.uuid() if session_id is None else identifier("session_id", session_id)
-        if self.store.load(session_id) is not None and command_id is None:
-            return self.get(session_id)
+        if session_id is None:
+            session_id = self.ids.uuid()
+        elif command_id is None and expected is ask.ANY_VERSION:
+            known = load(self.store, identifier("session_id", session_id))
+            if known.row:
+                return self._view(known)
+        else:
+            identifier("session_id", session_id)
         if timezone is not None:
             check_timezone(timezone)
         workflow = self.workflows[0]
@@ -138,7 +145,9 @@ class Pipeline:
             locale=clean(locale),
             metadata=clean(dict(metadata or {})),
         )
-        return self._view(self.handler.execute(session_id, command, command_id=command_id, actor=actor))
+        return self._view(
+            self.handler.execute(session_id, command, command_id=command_id, expected=expected, actor=actor)
+        )
 
     def record(
         self,
@@ -146,7 +155,7 @@ class Pipeline:
         segments: Iterable[Segment],
         command_id: str | None = None,
         *,
-        expected: int | None = None,
+        expected: ask.ExpectedVersion = ask.ANY_VERSION,
         actor: str | None = None,
     ) -> Session:
         """Add segments, all or none. Known ids with equal content change nothing, in any state.
@@ -162,7 +171,7 @@ class Pipeline:
         session_id: str,
         *,
         command_id: str | None = None,
-        expected: int | None = None,
+        expected: ask.ExpectedVersion = ask.ANY_VERSION,
         actor: str | None = None,
     ) -> Session:
         """End the recording and let the stages begin. Asked again, it answers the same."""
@@ -174,7 +183,7 @@ class Pipeline:
         why: str | None = None,
         *,
         command_id: str | None = None,
-        expected: int | None = None,
+        expected: ask.ExpectedVersion = ask.ANY_VERSION,
         actor: str | None = None,
     ) -> Session:
         """Stop a session for good; IllegalTransition once it is revealed."""
@@ -187,7 +196,7 @@ class Pipeline:
         *,
         run: int | None = None,
         command_id: str | None = None,
-        expected: int | None = None,
+        expected: ask.ExpectedVersion = ask.ANY_VERSION,
         actor: str | None = None,
     ) -> Session:
         """Run a stage again. Naming the `run` to repeat makes the call itself repeatable."""
@@ -197,7 +206,6 @@ class Pipeline:
         """The same commands inside the host's transaction: they commit, or vanish, with the host's rows."""
         inside = object.__new__(type(self))
         inside.__dict__.update(self.__dict__)
-        inside.inside = True
         inside.store = self.store.using(connection)
         inside.handler = Sessions(inside.store, self.clock, self.ids, frozenset(self.code), self.settings.attempts)
         return inside
@@ -209,7 +217,7 @@ class Pipeline:
         row = self.store.load(session_id)
         if row is None:
             raise SessionNotFound(session_id)
-        return session_view(row)
+        return self._seen(row)
 
     def result(self, session_id: str) -> Result:
         """What the stages have made so far; SessionNotFound."""
@@ -228,7 +236,7 @@ class Pipeline:
         for longer than the recording grace."""
         grace = int(self.settings.recording_grace * 1e6)
         stuck_before = self.clock.now() - grace if stuck else None
-        return [session_view(row) for row in self.store.sessions(state, tenant, stuck_before, before, limit)]
+        return [self._seen(row) for row in self.store.sessions(state, tenant, stuck_before, before, limit)]
 
     def events(self, session_id: str, after: int = 0) -> list[RecordedEvent]:
         """All events of a session with version > after, oldest first; SessionNotFound."""
@@ -238,7 +246,10 @@ class Pipeline:
         return [recorded(row) for row in rows]
 
     def feed(self, after: Position | str | None = None, limit: int | None = None) -> list[RecordedEvent]:
-        """Events of all sessions after a position, up to the safe head; in order per session; never blocks."""
+        """Events of all sessions after a position, up to the safe head; in order per session; never blocks.
+
+        On PostgreSQL an open write transaction anywhere in the cluster holds the head back: see `feed_stall`.
+        """
         if isinstance(after, str):
             try:
                 after = Position.parse(after)
@@ -246,11 +257,16 @@ class Pipeline:
                 raise InvalidInput("after", f"{after!r} is no position; use one that an event carried") from None
         return self.store.feed(after, limit)
 
+    def feed_stall(self) -> FeedStall | None:
+        """Committed events that the feed holds back, and the open transaction that is why; None: there are none."""
+        return self.store.feed_stall()
+
     def subscribe(self, callback: Callable[[RecordedEvent], None]) -> Subscription:
         """Call back for every event committed from now on, by any process, in order per session.
 
         All callbacks run on one relay thread; one that raises is logged and stops nobody.
         """
+        self.store.listen()
         return self.relay.subscribe(callback)
 
     # --- work
@@ -281,6 +297,7 @@ class Pipeline:
             raise InvalidInput("count", f"must be at least 1, not {count}")
         threads = WorkerThreads(self.worker, count, self.settings.poll)
         self.threads.append(threads)
+        self.store.listen()
         return threads.start()
 
     # --- recovery
@@ -300,7 +317,7 @@ class Pipeline:
     # --- inside
 
     def _refuse_inside(self, what: str) -> None:
-        if self.inside:
+        if self.store.inside:
             raise MinaError(f"{what} is not for a host's transaction; call it on the pipeline itself, after the commit")
 
     def _execute(
@@ -308,23 +325,32 @@ class Pipeline:
         session_id: str,
         command: ask.Command,
         command_id: str | None,
-        expected: int | None,
+        expected: ask.ExpectedVersion,
         actor: str | None,
     ) -> Session:
         return self._view(
             self.handler.execute(session_id, command, command_id=command_id, expected=expected, actor=actor)
         )
 
+    def _seen(self, row: Row) -> Session:
+        """A row as callers see it; another release's snapshot is folded anew, or where it can't be, left out."""
+        if row["fold_version"] != FOLD_VERSION:
+            try:
+                return self._view(load(self.store, row["session_id"]))
+            except UpgradeNeeded:
+                pass
+        return session_view(row)
+
     def _view(self, loaded: Loaded) -> Session:
         return session_view(loaded.row, loaded.state)
 
-    def _committed(self, session_id: str) -> None:
-        self.relay.wake(session_id)
+    def _committed(self, session_id: str | None, version: int) -> None:
+        self.relay.wake(session_id, version)
         for threads in self.threads:
-            threads.wake(session_id)
+            threads.wake()
 
 
-def open_store(url: str, prefix: str) -> Store:
+def open_store(url: str, settings: Settings) -> Store:
     """The store for a URL; drivers are imported here, when they are asked for."""
     if url == "memory://":
         from .store.memory import MemoryStore
@@ -334,7 +360,7 @@ def open_store(url: str, prefix: str) -> Store:
         raise StoreUnreachable(url.split("@")[-1], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…")
     from .store.sql import open_sql
 
-    return open_sql(url, prefix)
+    return open_sql(url, settings)
 
 
 def known_workflows(definition: str | Workflow | Sequence[Workflow]) -> list[Workflow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,8 +71,9 @@ class WorkGuard:
 class Append:
     """An append as a value: guards, event rows, the session row's columns, row operations. Stores compile it.
 
-    `expected` is the version the decision was made on, 0 for a session that is not there yet. Event rows have
-    every column of `events` but seq, era and feed_xid, which the store gives.
+    `expected` is the version the decision was made on, 0 for a session that is not there yet; a `command_id`
+    must be new to the session. Event rows have every column of `events` but seq, era and feed_xid, which the
+    store gives.
     """
 
     session_id: str
@@ -81,6 +82,44 @@ class Append:
     session: Row
     ops: tuple[Op, ...]
     guard: WorkGuard | None = None
+    command_id: str | None = None
+
+
+Wake = Callable[[str | None, int], None]
+"""Called with a session and the version it has reached, or with None: something happened, look for yourself."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A place before everything that is yet to come to the feed.
+
+    `reached`: sessions of which events past `position` are committed already, and the version they have reached.
+    """
+
+    position: Position
+    reached: Mapping[str, int]
+
+    def covers(self, event: RecordedEvent) -> bool:
+        """Whether the event was there when the head was taken."""
+        return event.position <= self.position or event.version <= self.reached.get(event.session_id, 0)
+
+
+@dataclass(frozen=True)
+class FeedStall:
+    """Committed events that the feed holds back, and the oldest open transaction of the cluster, which is why.
+
+    events: how many; oldest: when the first of them was recorded (µs); seconds: how long that transaction is
+    open. pid None: a prepared transaction, or one that has ended since.
+    """
+
+    events: int
+    oldest: int
+    pid: int | None
+    database: str | None
+    user: str | None
+    application: str | None
+    state: str | None
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -105,7 +144,8 @@ class EventStore(Protocol):
         ...
 
     def append(self, append: Append) -> bool:
-        """Append all or nothing: True when it is durable, False when `expected` is not the version any more.
+        """Append all or nothing: True when it is durable, False when `expected` is not the version any more, or
+        the command id is known.
 
         LeaseLost where the guard's row or token is gone. Never half, never an aborted host transaction.
         """
@@ -123,8 +163,12 @@ class EventStore(Protocol):
         """Events of all sessions after a position up to the safe head, in order per session; never blocks."""
         ...
 
-    def head(self) -> Position:
-        """A position before everything that is yet to come to the feed."""
+    def head(self) -> Head:
+        """Where "from now on" begins."""
+        ...
+
+    def feed_stall(self) -> FeedStall | None:
+        """What the feed holds back, and why; None where it holds back nothing."""
         ...
 
     def draw_id(self) -> int:
@@ -136,9 +180,17 @@ class WorkQueue(Protocol):
     """The work that is due. Cost by the rows in it, never by history."""
 
     def claim(
-        self, now: int, owner: str, token: str, until: int, definitions: Sequence[tuple[str, int]]
+        self,
+        now: int,
+        owner: str,
+        token: str,
+        until: int,
+        definitions: Sequence[tuple[str, int]],
+        exclude: Collection[str] = (),
     ) -> Claimed | None:
-        """Take the longest-due row of a known definition that nobody holds; None where there is none."""
+        """Take the longest-due row of a known definition that nobody holds; None where there is none.
+
+        exclude: session ids that this worker leaves to others."""
         ...
 
     def renew(self, tokens: Sequence[str], until: int) -> int:
@@ -149,7 +201,7 @@ class WorkQueue(Protocol):
         """Make a claimed row due again at once; not counted as an attempt."""
         ...
 
-    def next_due(self, definitions: Sequence[tuple[str, int]]) -> int | None:
+    def next_due(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str] = ()) -> int | None:
         """When (µs) the next row can be claimed at the earliest; None where there is none."""
         ...
 
@@ -177,14 +229,20 @@ class Views(Protocol):
 
 
 class Store(EventStore, WorkQueue, Views, Protocol):
-    """All three roles over one database."""
+    """All three roles over one database. `inside`: whether this is the view of a host's transaction."""
+
+    inside: bool
 
     def using(self, connection: Any) -> Store:
         """The same store inside a transaction of the host's."""
         ...
 
-    def on_commit(self, callback: Callable[[str], None]) -> None:
-        """Call `callback(session_id)` after each append of this process that is committed."""
+    def on_commit(self, callback: Wake) -> None:
+        """Call back after each append of this process that is committed; after `listen`, of other processes too."""
+        ...
+
+    def listen(self) -> None:
+        """Hear of other processes' commits, where the database can tell: a hint, whoever waits polls as well."""
         ...
 
     def close(self) -> None:

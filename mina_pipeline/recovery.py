@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .codec import GENESIS, chain, decode, digest, recorded
-from .errors import MinaError, SessionBusy, SessionNotFound
-from .events import Event, SessionErased
+from .errors import MinaError, SessionBusy, SessionNotFound, UpgradeNeeded
+from .events import Event, SessionErased, Unread
 from .ports import Store
 from .projections import KEYS, OPERATIONAL, READ_MODELS, Happened, Op, Row, project, session_columns
-from .states import INITIAL, evolve
+from .states import FOLD_VERSION, INITIAL, State, evolve
 from .store.memory import Tables
 
 READINGS = 5
 IGNORED = frozenset({"era", "feed_xid", "hash", "trace_id", "touched_at"})
+SNAPSHOT = frozenset({"snapshot", "fold_version"})
+BROKEN = (MinaError, ValueError, TypeError, LookupError, AttributeError)
+"""What reading or folding an event may raise: a release too old for it, or a damaged log."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One event of a replay: what happened, when (µs), and the public state before and after."""
+    """One event of a replay: what happened, when (µs), and the public state before and after.
+
+    skipped: a later release's event that may be skipped, and was. problem: why the replay ends before this event.
+    """
 
     version: int
     type: str
@@ -29,6 +35,8 @@ class Step:
     stage: str | None = None
     run: int | None = None
     outcome: str | None = None
+    skipped: bool = False
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,24 +49,42 @@ class Problem:
 
 
 def replay_steps(store: Store, session_id: str, to: int | None = None) -> Iterator[Step]:
-    """Fold the log again, event by event, up to version `to`; SessionNotFound for an unknown id."""
+    """Fold the log again, event by event, up to version `to`; SessionNotFound for an unknown id.
+
+    Where an event cannot be read, the last step says so as its `problem`, and its state is the one before it.
+    """
     rows = store.events(session_id, limit=to)
     if not rows:
         raise SessionNotFound(session_id)
+    return steps(rows)
+
+
+def steps(rows: list[Row]) -> Iterator[Step]:
     state = INITIAL
     for row in rows:
-        event = decode(recorded(row))
-        before, state = state, evolve(state, event)
-        yield Step(
-            row["version"],
-            row["type"],
-            row["recorded_at"],
-            before.public,
-            state.public,
-            getattr(event, "stage", None),
-            getattr(event, "run", None),
-            getattr(event, "outcome", None),
+        step = Step(row["version"], row["type"], row["recorded_at"], state.public, state.public)
+        try:
+            event, state = folded_on(state, row)
+        except BROKEN as error:
+            yield replace(step, problem=problem_of(row, error))
+            return
+        yield replace(
+            step,
+            after=state.public,
+            stage=getattr(event, "stage", None),
+            run=getattr(event, "run", None),
+            outcome=getattr(event, "outcome", None),
+            skipped=isinstance(event, Unread),
         )
+
+
+def folded_on(state: State, row: Row) -> tuple[Event, State]:
+    event = decode(recorded(row))
+    return event, evolve(state, event)
+
+
+def problem_of(row: Row, error: Exception) -> str:
+    return f"version {row['version']}, {row['type']}: {type(error).__name__}: {error}"
 
 
 def verify(store: Store, session_id: str) -> list[Problem]:
@@ -79,11 +105,17 @@ def compare(store: Store, session_id: str) -> list[Problem]:
         raise SessionNotFound(session_id)
     problems = [Problem(session_id, *found) for found in chain_problems(rows, session)]
     try:
+        refuse_newer(session)
         tables, columns = folded(rows)
-    except (MinaError, ValueError, TypeError) as error:
-        return [*problems, Problem(session_id, "unreadable", f"{type(error).__name__}: {error}")]
+    except BROKEN as error:
+        # What another release made of a log that this one cannot read is not compared.
+        where = (step.problem for step in steps(rows) if step.problem)
+        return [*problems, Problem(session_id, "unreadable", next(where, f"{type(error).__name__}: {error}"))]
+    ignored = IGNORED
+    if session is not None and session["fold_version"] < FOLD_VERSION:
+        ignored |= SNAPSHOT  # an older release's; the next command folds anew
     for name, value in columns.items():
-        if session is None or (name not in IGNORED and session[name] != value):
+        if session is None or (name not in ignored and session[name] != value):
             problems.append(Problem(session_id, "snapshot", f"column {name} is not what the log says"))
     for table in READ_MODELS:
         for key in differing(tables, store.rows(table, session_id), table):
@@ -93,13 +125,13 @@ def compare(store: Store, session_id: str) -> list[Problem]:
 
 def chain_problems(rows: list[Row], session: Row | None) -> Iterator[tuple[str, str]]:
     previous = GENESIS
-    erased = max((e.through_version for e in map(event_of, rows) if isinstance(e, SessionErased)), default=0)
+    erased = max((erased_through(row) for row in rows), default=0)
     for expected, row in enumerate(rows, 1):
         version = row["version"]
         if version != expected:
             yield "version gap", f"version {expected} is missing, {version} follows"
             return
-        if row["previous_hash"] != previous or chain(previous, row) != row["hash"]:
+        if chain(previous, row) != row["hash"]:
             yield "hash", f"version {version} does not continue the chain"
         if row["content"] is None and row["digest"] is not None and version > erased:
             yield "content", f"version {version} has lost its content"
@@ -110,20 +142,26 @@ def chain_problems(rows: list[Row], session: Row | None) -> Iterator[tuple[str, 
         yield "hash", "the session row's hash is not the last event's"
 
 
-def event_of(row: Row) -> Event | None:
-    """The event where it is one that this release can read, else None."""
+def erased_through(row: Row) -> int:
+    """Up to which version this event erased content; one that cannot be read may have erased all before it."""
     try:
-        return decode(recorded(row))
-    except (MinaError, ValueError):
-        return None
+        event = decode(recorded(row))
+    except BROKEN:
+        return int(row["version"])
+    return event.through_version if isinstance(event, SessionErased) else 0
+
+
+def refuse_newer(session: Row | None) -> None:
+    """UpgradeNeeded where a release with a later fold has written the session's row."""
+    if session is not None and session["fold_version"] > FOLD_VERSION:
+        raise UpgradeNeeded("fold version", str(session["fold_version"]), f"version {FOLD_VERSION} and older")
 
 
 def folded(rows: list[Row]) -> tuple[Tables, Row]:
     """The read models and session columns that the log makes: the very functions that wrote them."""
     tables, columns, state = Tables(), Row(), INITIAL
     for row in rows:
-        event = decode(recorded(row))
-        after = evolve(state, event)
+        event, after = folded_on(state, row)
         happened = [Happened(row["session_id"], row["version"], row["recorded_at"], event)]
         for op in project(state, after, happened):
             tables.apply(op)
@@ -146,11 +184,15 @@ def alike(wanted: Row | None, there: Row | None) -> bool:
 
 
 def rebuild(store: Store, session_id: str, attempts: int = 20) -> int:
-    """Write a session's read models anew from its log, in place; how many rows were wrong."""
+    """Write a session's read models anew from its log, in place; how many rows were wrong.
+
+    UpgradeNeeded, with nothing written, where the log or the session's row is a later release's.
+    """
     for _ in range(attempts):
         rows = store.events(session_id)
         if not rows:
             raise SessionNotFound(session_id)
+        refuse_newer(store.load(session_id))
         tables, columns = folded(rows)
         ops = [Op("update", "sessions", ({"session_id": session_id, **columns},))]
         wrong = 0

@@ -10,7 +10,7 @@ import msgspec
 
 from . import commands as ask
 from .codec import GENESIS, chain, decode, digest, encode, recorded
-from .errors import CommandIdReused, ConcurrencyError, SessionBusy, SessionNotFound, UpgradeNeeded
+from .errors import CommandIdReused, ConcurrencyError, MinaError, SessionBusy, SessionNotFound, UpgradeNeeded
 from .events import Event
 from .log import logger
 from .meeting import Segment
@@ -43,7 +43,7 @@ class Sessions:
         command: ask.Command,
         *,
         command_id: str | None = None,
-        expected: int | None = None,
+        expected: ask.ExpectedVersion = ask.ANY_VERSION,
         actor: str | None = None,
         guard: WorkGuard | None = None,
     ) -> Loaded:
@@ -62,7 +62,7 @@ class Sessions:
         session_id: str,
         command: ask.Command,
         command_id: str | None,
-        expected: int | None,
+        expected: ask.ExpectedVersion,
         actor: str | None,
         guard: WorkGuard | None,
     ) -> Loaded | None:
@@ -71,23 +71,30 @@ class Sessions:
         now = load(self.store, session_id)
         if now.state.status == "new" and not isinstance(command, ask.Start):
             raise SessionNotFound(session_id)
-        # 2. The same command id: it took effect already, or it is another command's.
-        if command_id is not None and self.repeated(session_id, command, command_id):
+        # A host at REPEATABLE READ would meet the command's first run as a serialization failure: look before.
+        if self.store.inside and self.repeated(session_id, command, command_id):
             return now
-        if expected is not None and now.state.version != expected:
-            raise ConcurrencyError(session_id, expected, now.state.version)
-        self.check_definition(now.state)
-        # 3. Decide.
-        events = decide(now.state, self.complete(session_id, command, now.state), session_id)
+        # 2. Decide. A command that took effect before is not refused for what it brought about.
+        try:
+            self.check(session_id, now, expected)
+            events = decide(now.state, self.complete(session_id, command, now.state), session_id)
+        except MinaError:
+            if self.repeated(session_id, command, command_id):
+                return now
+            raise
         if not events:
+            self.repeated(session_id, command, command_id)  # or it is another command's id
             return now
-        # 4. Append: events, snapshot and read models, guarded by the version that was decided on.
+        # 3. Append: events, snapshot and read models, guarded by the version that was decided on.
         mark = ask.fingerprint(command) if command_id is not None else None
         append, after = self.compose(session_id, now, events, command_id, mark, actor, guard)
         if self.store.append(append):
             self.log(append)
             return Loaded({**now.row, **append.session}, after)
-        if expected is not None:
+        # 4. Another writer was first. It may have been this very command, sent twice.
+        if self.repeated(session_id, command, command_id):
+            return load(self.store, session_id)
+        if expected is not ask.ANY_VERSION:
             raise ConcurrencyError(session_id, expected, load(self.store, session_id).state.version)
         return None
 
@@ -107,15 +114,23 @@ class Sessions:
         assert done is not None
         return done
 
-    def repeated(self, session_id: str, command: ask.Command, command_id: str) -> bool:
+    def repeated(self, session_id: str, command: ask.Command, command_id: str | None) -> bool:
+        """Whether this command took effect before, by its id; CommandIdReused where the id is another command's."""
+        if command_id is None:
+            return False
         known = self.store.command(session_id, command_id)
         if known is not None and known != ask.fingerprint(command):
             raise CommandIdReused(session_id, command_id)
         return known is not None
 
-    def check_definition(self, state: State) -> None:
-        pinned = (state.definition, state.definition_version)
-        if state.status != "new" and pinned not in self.definitions:
+    def check(self, session_id: str, now: Loaded, expected: ask.ExpectedVersion) -> None:
+        """What stands in the way of any command: the version, the definition, a later release's snapshot."""
+        if expected is not ask.ANY_VERSION and now.state.version != expected:
+            raise ConcurrencyError(session_id, expected, now.state.version)
+        if now.row and now.row["fold_version"] > FOLD_VERSION:
+            raise UpgradeNeeded("fold version", str(now.row["fold_version"]), f"version {FOLD_VERSION} and older")
+        pinned = (now.state.definition, now.state.definition_version)
+        if now.state.status != "new" and pinned not in self.definitions:
             known = ", ".join(f"{name} {version}" for name, version in sorted(self.definitions))
             raise UpgradeNeeded("definition", "{} {}".format(*pinned), known)
 
@@ -164,7 +179,6 @@ class Sessions:
                 "content": text.content,
                 "salt": salt,
                 "digest": digest(salt or b"", text.content),
-                "previous_hash": previous,
             }
             row["hash"] = previous = chain(previous, row)
             rows.append(row)
@@ -175,7 +189,7 @@ class Sessions:
         if now.state.status == "new":
             session["trace_id"] = trace_id
         ops = tuple(project(now.state, after, happened))
-        return Append(session_id, now.state.version, tuple(rows), session, ops, guard), after
+        return Append(session_id, now.state.version, tuple(rows), session, ops, guard, command_id), after
 
     def log(self, append: Append) -> None:
         out = logger("mina_pipeline.sessions")
@@ -193,18 +207,22 @@ def as_stored(row: Row) -> Event:
     return decode(recorded({**row, "era": 0, "feed_xid": 0, "seq": 0}))
 
 
-def load(store: EventStore, session_id: str) -> Loaded:
-    """The session's row and state. A snapshot of another fold version is folded anew from the log."""
+def load(store: EventStore, session_id: str | int) -> Loaded:
+    """The session's row and state. A snapshot of another fold version is folded anew from the log.
+
+    UpgradeNeeded where a later release wrote that log in a way that this one cannot read.
+    """
     row = store.load(session_id)
     if row is None:
         return Loaded({}, INITIAL)
     if row["fold_version"] == FOLD_VERSION:
-        return Loaded(row, msgspec.json.decode(row["snapshot"], type=State))
-    if row["fold_version"] > FOLD_VERSION:
-        raise UpgradeNeeded("fold version", str(row["fold_version"]), f"version {FOLD_VERSION} and older")
+        return Loaded(row, SNAPSHOT.decode(row["snapshot"]))
     # Up to the row's own version: what was appended since then is not in its hash.
-    events = store.events(session_id, limit=row["version"])
+    events = store.events(row["session_id"], limit=row["version"])
     return Loaded(row, replay(decode(recorded(event)) for event in events))
+
+
+SNAPSHOT = msgspec.json.Decoder(State)
 
 
 def segment(row: Row) -> Segment:

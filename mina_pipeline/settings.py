@@ -9,6 +9,8 @@ from typing import Any
 
 from .errors import InvalidInput
 
+SWITCH = {"1": True, "0": False, "true": True, "false": False}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -29,16 +31,34 @@ class Settings:
     attempts: int = 200
     """How often a command is decided again after other writers won, before SessionBusy."""
     table_prefix: str = "mina_"
+    table_schema: str = ""
+    """The PostgreSQL schema that the tables are in; empty: the connection's own, as a rule `public`."""
+    auto_migrate: bool = True
+    """Whether opening a pipeline brings an older schema up to date; otherwise `mina db upgrade` does."""
+    pool_size: int = 20
+    """How many connections this process opens at most, beside one that listens and one that SQLite writes on."""
+    pool_timeout: float = 30.0
+    """How long a caller waits for one of them to be free, before StoreBusy."""
+    lock_timeout: float = 10.0
+    """How long our own connections wait for a lock: a row's on PostgreSQL, the database's on SQLite."""
+    transaction_pooling: bool = False
+    """The URL leads through a proxy such as PgBouncer in transaction mode: nothing is prepared or set on connections."""
+    synchronous: str = "FULL"
+    """SQLite's own setting. NORMAL is faster, and a power cut may take back what was acknowledged last."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not value > 0:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
                 raise InvalidInput(f"settings.{field.name}", f"must be above 0, not {value}")
         if self.renew >= self.lease:
             raise InvalidInput("settings.renew", "must be shorter than the lease")
-        if not self.table_prefix.isidentifier() or not self.table_prefix.isascii():
-            raise InvalidInput("settings.table_prefix", "letters, digits and _ only")
+        for name in ("table_prefix", "table_schema"):
+            value = getattr(self, name)
+            if (value or name == "table_prefix") and not (value.isidentifier() and value.isascii()):
+                raise InvalidInput(f"settings.{name}", "letters, digits and _ only")
+        if self.synchronous not in ("FULL", "NORMAL"):
+            raise InvalidInput("settings.synchronous", f"FULL or NORMAL, not {self.synchronous!r}")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -50,7 +70,8 @@ class Settings:
                 continue
             kind: Any = type(field.default)
             try:
-                given[field.name] = kind(environ[name])
-            except ValueError:
-                raise InvalidInput(name, f"{environ[name]!r} is no {kind.__name__}") from None
+                given[field.name] = SWITCH[environ[name].lower()] if kind is bool else kind(environ[name])
+            except (ValueError, KeyError):
+                wanted = " or ".join(SWITCH) if kind is bool else kind.__name__
+                raise InvalidInput(name, f"{environ[name]!r} is no {wanted}") from None
         return cls(**given)

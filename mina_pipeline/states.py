@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import fsum
 from typing import Any
 
 import msgspec
@@ -18,7 +19,16 @@ from .machine import SESSION_FOLD, STAGE_FOLD, fire, session_machine, stage_mach
 from .meeting import Segment
 
 FOLD_VERSION = 1
-"""Raised when evolve comes to a different state from the same log; snapshots of another one are folded anew."""
+"""The version of this release's fold, written beside every snapshot. Raise it by one
+
+- when evolve comes to another state from the same log, or State's stored shape changes: older snapshots are then
+  folded anew from their logs. (The golden logs hold what it may not come to: another value of a field they record.)
+- when this release begins to write an event that older ones cannot read and may not skip: a new type, or a new
+  version of one, with `skippable` False.
+
+A release that meets a snapshot of a larger fold version folds the log itself to read the session, and refuses
+commands on it with UpgradeNeeded: it would decide on a state that it only half knows, and write over a newer one.
+"""
 
 RANK = {"failed": 0, "empty": 1, "degraded": 2, "ok": 3}
 
@@ -146,7 +156,8 @@ def recorded(state: State, event: did.SegmentsRecorded) -> State:
         segments=state.segments + len(event.segment_ids),
         first_ms=first if state.first_ms is None else min(first, state.first_ms),
         last_ms=last if state.last_ms is None else max(last, state.last_ms),
-        confidence_sum=state.confidence_sum + sum(heard),
+        # Rounded once: `sum` adds up otherwise from Python 3.12 on, and a log has one fold.
+        confidence_sum=fsum((state.confidence_sum, *heard)),
         confidence_count=state.confidence_count + len(heard),
     )
 

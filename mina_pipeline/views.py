@@ -21,7 +21,7 @@ from .meeting import (
 )
 from .ports import Views
 from .projections import Row
-from .states import State, Stats
+from .states import FOLD_VERSION, State, Stats
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,35 @@ class Session:
 
 
 def session_view(row: Row, state: State | None = None) -> Session:
-    """A session row as callers see it."""
-    state = state or msgspec.json.decode(row["snapshot"], type=State)
+    """A session row as callers see it, with its stages by `state` or else the row's own snapshot.
+
+    A snapshot of another fold version is not read: then the row's columns are all that is shown, and no stages.
+    """
+    if state is None and row["fold_version"] == FOLD_VERSION:
+        state = msgspec.json.decode(row["snapshot"], type=State)
     stages = {
         stage.name: StageView(stage.status, stage.outcome, stage.run, stage.provider, stage.duration_ms, stage.reason)
-        for stage in state.stages
+        for stage in (state.stages if state else ())
     }
+    stats = state.stats if state else column_stats(row)
     plain = ("session_id", "id", "title", "meeting_id", "tenant", "definition", "definition_version", "version",
              "started_at", "timezone", "locale", "trace_id", "created_at", "updated_at", "total_segments")  # fmt: skip
     return Session(
         **{name: row[name] for name in plain},
-        state=state.public,
-        stats=state.stats,
+        state=state.public if state else row["state"],
+        stats=stats,
         stages=stages,
         metadata=msgspec.json.decode(row["metadata"]),
         finalized_at=row.get("finalized_at"),
         revealed_at=row.get("revealed_at"),
         usage={},
     )
+
+
+def column_stats(row: Row) -> Stats | None:
+    if row.get("finalized_at") is None:
+        return None
+    return Stats(*(row[name] for name in Stats.__struct_fields__))
 
 
 def transcript_lines(segments: list[Row], run: int | None) -> tuple[TranscriptLine, ...]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .codec import decode
+from .errors import UpgradeNeeded
 from .events import (
     ArtefactUpdated,
     DashboardRefreshed,
@@ -25,12 +26,13 @@ from .events import (
     StageStarted,
     StageWaiting,
     TaskChanged,
+    Unread,
 )
 
 Payload = dict[str, Any]
 
 LATER = "session_event"
-"""The one name under which runs after the first go out: clients that resume still see every version."""
+"""The one name for runs after the first, and for what this release cannot read: clients still see every version."""
 
 
 def wire_view(recorded: RecordedEvent, refined_transcript: str | None = None) -> tuple[str, Payload]:
@@ -38,16 +40,22 @@ def wire_view(recorded: RecordedEvent, refined_transcript: str | None = None) ->
 
     `refined_transcript` is the rendered text for a `refinement_ready` (the event holds only the changes);
     without it the field is left out and `href` says where to fetch it. Never an answer or a checkpoint.
+    An event of a type or version that this release does not know goes out by its envelope alone.
     """
-    event = decode(recorded)
     payload: Payload = {
         "session_id": recorded.session_id,
         "trace_id": recorded.trace_id,
         "event_id": recorded.event_id,
         "version": recorded.version,
         "timestamp": iso(recorded.recorded_at),
-        **fields(event, recorded, refined_transcript),
     }
+    try:
+        event = decode(recorded)
+    except (UpgradeNeeded, ValueError):  # ValueError: a later release's type that ends as a stage's does
+        event = Unread(stored_type=recorded.type)
+    if isinstance(event, Unread):
+        return LATER, {**payload, "type": recorded.type}
+    payload |= fields(event, recorded, refined_transcript)
     if isinstance(event, StageEvent) and event.run > 1 and not isinstance(event, ArtefactUpdated):
         return LATER, {**payload, "type": recorded.type}
     return recorded.type, payload

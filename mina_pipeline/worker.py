@@ -12,7 +12,7 @@ import msgspec
 
 from . import commands as ask
 from .codec import builtins, clean, decode, recorded, typed
-from .errors import IllegalTransition, LeaseLost
+from .errors import IllegalTransition, LeaseLost, UpgradeNeeded
 from .events import StageProgress
 from .log import logger
 from .ports import Claimed, Clock, Ids, Store, WorkGuard
@@ -21,6 +21,10 @@ from .settings import Settings
 from .stages.base import Deadline, Degraded, Empty, Ok, Outcome, SessionInfo, Stage, StageContext
 from .stages.standard import SHAPES
 from .views import result
+
+SET_ASIDE = 60_000_000
+"""For how long (µs) a worker leaves a session alone whose log it cannot read."""
+MOST_ASIDE = 500
 
 STAGE_FIELDS = {"refinement": "transcript", "analytics": "analytics", "tasks": "tasks", "summary": "summary"}
 
@@ -46,13 +50,17 @@ class Worker:
     settings: Settings
     owner: str
     held: dict[str, None] = field(default_factory=dict)
+    # Sessions that need a later release, and until when (µs) not to look at them; the verdict is this process's alone.
+    aside: dict[str, int] = field(default_factory=dict)
 
     def step(self, now: int) -> int | None:
         """Do one piece of work that is due at `now` (µs). The next wake: `now` for at once, None for nothing known."""
         definitions = list(self.code)
-        claimed = self.store.claim(now, self.owner, self.ids.uuid(), self.lease_until(now), definitions)
+        exclude = [session_id for session_id, until in self.aside.items() if until > now]
+        token, until = self.ids.uuid(), self.lease_until(now)
+        claimed = self.store.claim(now, self.owner, token, until, definitions, exclude=exclude)
         if claimed is None:
-            due = self.store.next_due(definitions)
+            due = self.store.next_due(definitions, exclude=exclude)
             return None if due is None else max(due, now + 1)  # due, but locked by another: not at once
         self.held[claimed.token] = None
         try:
@@ -63,9 +71,32 @@ class Worker:
         except (LeaseLost, IllegalTransition) as lost:
             # Another holds it now, or the session was cancelled: what we made is nobody's any more.
             logger(__name__).info("outcome refused", session_id=claimed.session_id, error_type=type(lost).__name__)
+        except UpgradeNeeded as needed:
+            return self.set_aside(claimed, needed, now)
         finally:
             self.held.pop(claimed.token, None)
         return now
+
+    def set_aside(self, claimed: Claimed, needed: UpgradeNeeded, now: int) -> int:
+        """Leave a session to workers of a later release: nothing is stored about it, nor is the claim counted."""
+        self.store.give_back(claimed.token)
+        if claimed.session_id not in self.aside:
+            logger(__name__).warning(
+                "session needs a later release",
+                session_id=claimed.session_id,
+                stage=claimed.stage,
+                run=claimed.run,
+                unknown=f"{needed.what} {needed.name}",
+                known=needed.known,
+            )
+        # Begun anew at the end: the first are those that were set aside longest ago.
+        self.aside.pop(claimed.session_id, None)
+        self.aside[claimed.session_id] = now + SET_ASIDE
+        if len(self.aside) <= MOST_ASIDE:
+            return now
+        forgotten = self.aside.pop(next(iter(self.aside)))
+        # The one that was forgotten may be what is due first: not at once, or the worker would do nothing else.
+        return now if forgotten <= now else now + int(self.settings.poll * 1e6)
 
     def beat(self, now: int) -> None:
         """Renew the leases of what is running; called every `settings.renew` seconds."""
@@ -167,7 +198,10 @@ class Worker:
         def checkpoint(key: str, make: Callable[[], Any]) -> Any:
             nonlocal stored
             if stored is None:
-                stored = self.checkpoints(claimed)
+                try:
+                    stored = self.checkpoints(claimed)
+                except Exception as error:  # what was bought cannot be read: no reason to buy it again, or to fail
+                    raise Interrupted(error) from error
             if key not in stored:
                 value = clean(builtins(make()))
                 done = len(stored) + 1
@@ -243,7 +277,7 @@ class WorkerThreads:
             thread.start()
         return self
 
-    def wake(self, _session_id: str) -> None:
+    def wake(self) -> None:
         with self.woken:
             self.pending += 1
             self.woken.notify_all()

@@ -35,7 +35,7 @@ def test_every_state_has_a_row(table: dict[str, dict[str, str]], fold: dict[tupl
 
 def test_every_event_class_has_a_place_in_the_tables() -> None:
     """No event kind is missing from the session's table, and no trigger there is unknown."""
-    kinds = {cls.kind for cls in (*did.SESSION_EVENTS, *did.STAGE_EVENTS)}
+    kinds = {cls.kind for cls in (*did.SESSION_EVENTS, *did.STAGE_EVENTS, did.Unread)}
     assert {trigger for _, trigger in SESSION_FOLD} == kinds
 
 

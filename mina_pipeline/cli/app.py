@@ -88,4 +88,4 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value))
 
 
-from . import inspect, run, sessions  # noqa: E402, F401  (they add their commands to `mina`)
+from . import database, inspect, run, sessions  # noqa: E402, F401  (they add their commands to `mina`)

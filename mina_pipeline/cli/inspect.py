@@ -6,10 +6,11 @@ import sys
 
 import click
 
-from ..codec import builtins
+from ..codec import builtins, decode
 from ..definition import PARALLEL, STANDARD, Definition
 from ..diagram import mermaid
-from ..events import StageShape
+from ..errors import SessionBusy, UpgradeNeeded
+from ..events import SessionStarted
 from ..pipeline import Pipeline
 from ..views import Session
 from ..wire import iso
@@ -23,20 +24,24 @@ PAGE = 200
 @click.option("--to", type=click.IntRange(1), metavar="N", help="Stop after version N.")
 @shared
 def replay(session_id: str, to: int | None, db: str | None, app: str | None, as_json: bool) -> None:
-    """Fold the log again: every transition, and the state reached."""
+    """Fold the log again: every transition, and the state reached; exit 1 where an event cannot be read."""
     with open_pipeline(db, app) as pipeline:
         steps = pipeline.replay(session_id, to)
-    for step in steps:
+    problem, version = steps[-1].problem, steps[-1].version - (steps[-1].problem is not None)
+    for step in steps[:version]:
         if as_json:
             print_json(builtins(step))
             continue
         moved = step.after if step.before == step.after else f"{step.before} → {step.after}"
-        note = f"  {step.outcome}" if step.outcome else ""
+        note = f"  {step.outcome}" if step.outcome else "  unknown to this release, skipped" * step.skipped
         click.echo(f"{step.version:>4}  {iso(step.recorded_at)}  {step.type:<26} {moved}{note}")
     if as_json:
-        print_json({"session_id": session_id, "state": steps[-1].after, "version": steps[-1].version})
+        print_json({"session_id": session_id, "state": steps[-1].after, "version": version})
     else:
-        click.echo(f"state {steps[-1].after} at version {steps[-1].version}")
+        click.echo(f"state {steps[-1].after} at version {version}")
+    if problem:
+        click.echo(f"mina: stopped before {problem}", err=True)
+        sys.exit(1)
 
 
 @mina.command()
@@ -65,14 +70,24 @@ def verify(session_id: str | None, db: str | None, app: str | None, as_json: boo
 @click.argument("session_id", metavar="[ID]", required=False)
 @shared
 def rebuild(session_id: str | None, db: str | None, app: str | None, as_json: bool) -> None:
-    """Write the read models anew from the log, session by session, while the app goes on."""
+    """Write the read models anew from the log, session by session, while the app goes on.
+
+    What cannot be rebuilt is told and left as it is; exit 1 then.
+    """
+    refused = 0
     with open_pipeline(db, app) as pipeline:
         for one in chosen(pipeline, session_id):
-            wrong = pipeline.rebuild(one)
+            try:
+                wrong = pipeline.rebuild(one)
+            except (UpgradeNeeded, SessionBusy) as error:
+                refused += 1
+                click.echo(f"mina: {one}: {error}", err=True)
+                continue
             if as_json:
                 print_json({"session_id": one, "rows_corrected": wrong})
             elif wrong or session_id:
                 click.echo(f"{one}: {wrong} row(s) corrected")
+    sys.exit(1 if refused else 0)
 
 
 @mina.command()
@@ -98,9 +113,9 @@ def diagram(session_id: str | None, definition: str, db: str | None, app: str | 
 
 def pinned(pipeline: Pipeline, session: Session) -> Definition:
     """The definition in the session's own first event: no code of the host's is needed to draw it."""
-    first = pipeline.events(session.session_id)[0].data
-    stages = tuple(StageShape(s["name"], tuple(s["after"]), tuple(s["reads"]), s["running"]) for s in first["stages"])
-    return Definition(session.definition, stages, session.definition_version)
+    events = map(decode, pipeline.events(session.session_id))
+    first = next(event for event in events if isinstance(event, SessionStarted))
+    return Definition(session.definition, first.stages, session.definition_version)
 
 
 def chosen(pipeline: Pipeline, session_id: str | None) -> list[str]:

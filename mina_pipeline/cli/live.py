@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from typing import TextIO
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from ..codec import decode
-from ..events import RecordedEvent, SegmentsRecorded, StageFailed, StageReady
+from ..errors import MinaError
+from ..events import Event, RecordedEvent, SegmentsRecorded, StageFailed, StageReady, Unread
 from ..states import INITIAL, State, evolve
 from ..views import Session
 
@@ -45,8 +47,7 @@ class Watch:
         with self.lock:
             if recorded.version != self.state.version + 1:
                 return
-            event = decode(recorded)
-            before, self.state = self.state.public, evolve(self.state, event)
+            before, event = self.state.public, self.follow(recorded)
             self.began = self.began or recorded.recorded_at
             if self.live:
                 self.live.update(self.table())
@@ -60,7 +61,19 @@ class Watch:
                 note = f"failed: {event.error_type}"
             elif isinstance(event, SegmentsRecorded):
                 note = f"{len(event.segment_ids)} segments"
+            elif isinstance(event, Unread):
+                note = "unknown to this release"
             self.console.print(f"{seconds:8.3f} s  {recorded.version:>3}  {recorded.type:<26} {moved}  {note}".rstrip())
+
+    def follow(self, recorded: RecordedEvent) -> Event:
+        """Evolve by an event. After one that only a later release can read, the state is the last that was known."""
+        try:
+            event = decode(recorded)
+            self.state = evolve(self.state, event)
+        except (MinaError, ValueError):
+            event = Unread(stored_type=recorded.type)
+            self.state = replace(self.state, version=recorded.version)
+        return event
 
     def table(self) -> Table:
         table = Table.grid(padding=(0, 2))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from typing import Any
 
 from ..codec import recorded
-from ..errors import LeaseLost, MinaError, SessionBusy
+from ..errors import SECOND_DOOR, LeaseLost, MinaError, StoreBusy
 from ..events import Position, RecordedEvent
-from ..ports import Append, Claimed
+from ..forks import forget_at_fork
+from ..ports import Append, Claimed, FeedStall, Head, Wake
 from ..projections import KEYS, Op, Row
 
 FIRST_ERA = 1
@@ -58,7 +59,7 @@ class MemoryTransaction:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         self.tables: Tables | None = None
-        self.touched: list[str] = []
+        self.touched: dict[str, int] = {}
 
     @property
     def view(self) -> Tables:
@@ -68,7 +69,7 @@ class MemoryTransaction:
         """The tables to write to: a copy, from the first write on."""
         if self.tables is None:
             if not self.store.lock.acquire(timeout=self.store.lock_timeout):
-                raise SessionBusy("(memory)", 1)
+                raise StoreBusy("the memory store's lock", self.store.lock_timeout)
             self.tables = deepcopy(self.store.tables)
         return self.tables
 
@@ -76,12 +77,12 @@ class MemoryTransaction:
         if self.tables is not None:
             self.store.tables = self.tables
             self.end()
-        for session_id in dict.fromkeys(self.touched):
-            self.store.announce(session_id)
-        self.touched = []
+        touched, self.touched = self.touched, {}
+        for session_id, version in touched.items():
+            self.store.announce(session_id, version)
 
     def rollback(self) -> None:
-        self.touched = []
+        self.touched = {}
         if self.tables is not None:
             self.end()
 
@@ -102,15 +103,18 @@ class MemoryTransaction:
 class MemoryStore:
     """A Store for tests and trials: nothing outlives the process."""
 
-    lock_timeout = 30.0
+    lock_timeout = 10.0
 
     def __init__(self, transaction: MemoryTransaction | None = None, root: MemoryStore | None = None) -> None:
         self.root = root or self
         self.transaction = transaction
+        self.inside = transaction is not None
         if root is None:
             self.tables = Tables()
             self.lock = threading.Lock()
-            self.callbacks: list[Callable[[str], None]] = []
+            self.callbacks: list[Wake] = []
+            self.hosting: dict[int, MemoryTransaction] = {}
+            forget_at_fork(self)
 
     def begin(self) -> MemoryTransaction:
         """A transaction for `Pipeline.using`."""
@@ -119,17 +123,25 @@ class MemoryStore:
     def using(self, connection: Any) -> MemoryStore:
         if not isinstance(connection, MemoryTransaction) or connection.store is not self.root:
             raise MinaError("using() on a memory pipeline takes a transaction of its own store (store.begin())")
+        self.root.hosting[threading.get_ident()] = connection
         return MemoryStore(connection, self.root)
 
-    def on_commit(self, callback: Callable[[str], None]) -> None:
+    def on_commit(self, callback: Wake) -> None:
         self.root.callbacks.append(callback)
 
-    def announce(self, session_id: str) -> None:
+    def listen(self) -> None:
+        """There is no other process."""
+
+    def announce(self, session_id: str, version: int) -> None:
         for callback in self.root.callbacks:
-            callback(session_id)
+            callback(session_id, version)
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def forget(self) -> None:
+        """In a forked child: a lock that was held at that moment is held for ever."""
+        self.lock, self.hosting = threading.Lock(), {}
 
     # A store's own appends lock, change in place and unlock; the copies are for a host's transactions.
     def _write(self) -> _Writing:
@@ -154,6 +166,8 @@ class MemoryStore:
             session = tables.by_key["sessions"].get((append.session_id,))
             if (session["version"] if session else 0) != append.expected:
                 return False
+            if append.command_id is not None and known_command(tables, append.session_id, append.command_id):
+                return False
             if append.guard is not None:
                 guard = append.guard
                 work = tables.by_key["work"].get((append.session_id, "stage", guard.stage))
@@ -168,32 +182,30 @@ class MemoryStore:
                 log.append(row)
                 tables.log.append(row)
             tables.by_key["sessions"][(append.session_id,)] = fresh
-        self._committed(append.session_id)
-        return True
-
-    def _committed(self, session_id: str) -> None:
+        version = append.expected + len(append.events)
         if self.transaction is None:
-            self.announce(session_id)
+            self.announce(append.session_id, version)
         else:
-            self.transaction.touched.append(session_id)
+            self.transaction.touched[append.session_id] = version
+        return True
 
     def events(self, session_id: str, after: int = 0, limit: int | None = None) -> list[Row]:
         rows = self._view.events.get(session_id, [])
         return [dict(row) for row in rows[after : None if limit is None else after + limit]]
 
     def command(self, session_id: str, command_id: str) -> str | None:
-        for row in self._view.events.get(session_id, []):
-            if row["command_id"] == command_id and row["fingerprint"] is not None:
-                return str(row["fingerprint"])
-        return None
+        return known_command(self._view, session_id, command_id)
 
     def feed(self, after: Position | None, limit: int | None) -> list[RecordedEvent]:
         start = after.seq if after else 0
         rows = self._view.log[start : None if limit is None else start + limit]
         return [recorded(row) for row in rows]
 
-    def head(self) -> Position:
-        return Position(FIRST_ERA, 0, len(self._view.log))
+    def head(self) -> Head:
+        return Head(Position(FIRST_ERA, 0, len(self._view.log)), {})
+
+    def feed_stall(self) -> FeedStall | None:
+        return None
 
     def draw_id(self) -> int:
         with self._write() as tables:
@@ -203,10 +215,17 @@ class MemoryStore:
     # --- WorkQueue
 
     def claim(
-        self, now: int, owner: str, token: str, until: int, definitions: Sequence[tuple[str, int]]
+        self,
+        now: int,
+        owner: str,
+        token: str,
+        until: int,
+        definitions: Sequence[tuple[str, int]],
+        exclude: Collection[str] = (),
     ) -> Claimed | None:
         with self._write() as tables:
-            rows = [row for row in tables.by_key["work"].values() if claimable(row, definitions, now)]
+            rows = [row for row in tables.by_key["work"].values() if known(row, definitions, exclude)]
+            rows = [row for row in rows if due(row) <= now]
             if not rows:
                 return None
             row = min(rows, key=lambda row: (row["due_at"], row["session_id"], row["stage"]))
@@ -226,9 +245,9 @@ class MemoryStore:
                 if row["token"] == token:
                     row.update(owner=None, token=None, until=None, attempts=row["attempts"] - 1)
 
-    def next_due(self, definitions: Sequence[tuple[str, int]]) -> int | None:
+    def next_due(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str] = ()) -> int | None:
         rows = list(self._view.by_key["work"].values())
-        return min((due(row) for row in rows if known(row, definitions)), default=None)
+        return min((due(row) for row in rows if known(row, definitions, exclude)), default=None)
 
     # --- Views
 
@@ -273,9 +292,15 @@ class _Writing:
     def __enter__(self) -> Tables:
         if self.store.transaction is not None:
             return self.store.transaction.write()
+        self.refuse_second_door(self.store.root)
         if not self.store.root.lock.acquire(timeout=self.store.lock_timeout):
-            raise SessionBusy("(memory)", 1)
+            raise StoreBusy("the memory store's lock", self.store.lock_timeout)
         return self.store.root.tables
+
+    def refuse_second_door(self, root: MemoryStore) -> None:
+        open_here = root.hosting.get(threading.get_ident())
+        if open_here is not None and open_here.tables is not None:
+            raise MinaError(SECOND_DOOR)
 
     def __exit__(self, *_: object) -> None:
         if self.store.transaction is None:
@@ -286,12 +311,15 @@ def due(row: Row) -> int:
     return int(row["due_at"] if row["until"] is None else max(row["due_at"], row["until"]))
 
 
-def known(row: Row, definitions: Sequence[tuple[str, int]]) -> bool:
-    return (row["definition"], row["definition_version"]) in definitions
+def known(row: Row, definitions: Sequence[tuple[str, int]], exclude: Collection[str]) -> bool:
+    return (row["definition"], row["definition_version"]) in definitions and row["session_id"] not in exclude
 
 
-def claimable(row: Row, definitions: Sequence[tuple[str, int]], now: int) -> bool:
-    return known(row, definitions) and due(row) <= now
+def known_command(tables: Tables, session_id: str, command_id: str) -> str | None:
+    for row in tables.events.get(session_id, []):
+        if row["command_id"] == command_id and row["fingerprint"] is not None:
+            return str(row["fingerprint"])
+    return None
 
 
 def claimed(row: Row) -> Claimed:

@@ -2,67 +2,234 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Engine, event
 
 from ..ports import Append
-from ..projections import KEYS, Op
-from .memory import FIRST_ERA
-from .tables import Schema
+from ..projections import KEYS, Op, Row
+from ..settings import Settings
+from .connections import Link
+from .tables import Schema, event_columns
 
+MARK = "%s"
+IS_ONE_OF = "= ANY(CAST(%s AS text[]))"
 SAFE_HEAD = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 XID = "pg_current_xact_id()::text::bigint"
 
 
-def engine(url: URL) -> Engine:
+def engine(url: URL, settings: Settings) -> Engine:
     """An engine in autocommit: every statement of ours is a transaction, and says so where it is not."""
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return sa.create_engine(
+    made = sa.create_engine(
         url,
-        pool_size=10,
-        max_overflow=40,
-        pool_pre_ping=True,
+        pool_size=settings.pool_size + 1,
+        max_overflow=0,
         isolation_level="AUTOCOMMIT",
-        connect_args={"connect_timeout": 10, "application_name": "mina_pipeline"},
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "mina_pipeline",
+            "client_encoding": "utf8",
+            "prepare_threshold": None if settings.transaction_pooling else 1,
+        },
     )
+    if not settings.transaction_pooling:
+
+        @event.listens_for(made, "connect")
+        def configure(connection: Any, _record: object) -> None:
+            # A database or a role may have other defaults. The level is what the guards are written for.
+            was, connection.autocommit = connection.autocommit, True
+            connection.execute(
+                f"SET lock_timeout = {int(settings.lock_timeout * 1000)};"
+                "SET default_transaction_isolation = 'read committed';"
+                "SET idle_in_transaction_session_timeout = 0"
+            )
+            connection.autocommit = was
+
+    return made
 
 
-def append(connection: Connection, schema: Schema, append: Append) -> bool:
+# --- an append
+
+
+def append(link: Link, schema: Schema, append: Append) -> bool:
     """One statement of CTEs. The order of locks is session row, then work row, always.
 
     Each part after the guard reads from it, so where the guard matches no row nothing is written at all.
     """
-    text = Text(schema)
-    parts = [*guard_parts(text, append), events_part(text, append)]
-    parts += [f"op{n} AS ({op_part(text, op, n)})" for n, op in enumerate(append.ops)]
-    query = f"WITH {', '.join(parts)} SELECT count(*) FROM guard"
-    return bool(connection.exec_driver_sql(query, text.values).scalar_one() == 1)
+    text = compiled(schema, shape(append))
+    return bool(link.rows(text, values(schema, append))[0][0] == 1)
 
 
-class Text:
-    """A statement under way: names for its parameters, casts for its columns."""
+Shape = tuple[Any, ...]
+"""What the text depends on: which guards, which columns, one row or several. Never a value."""
 
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.values: dict[str, Any] = {}
 
-    def param(self, value: Any) -> str:
-        name = f"p{len(self.values)}"
-        self.values[name] = value
-        return f"%({name})s"
+def shape(append: Append) -> Shape:
+    return (
+        append.expected == 0,
+        append.command_id is not None,
+        append.guard is not None,
+        tuple(append.session),
+        len(append.events) == 1,
+        tuple(op_shape(op) for op in append.ops),
+    )
 
-    def cast(self, table: str, column: str, value: Any) -> str:
-        return f"{self.param(value)}::{sql_type(self.schema[table].c[column])}"
 
-    def unnest(self, table: str, rows: Sequence[dict[str, Any]], alias: str) -> str:
-        """Rows as a table expression: one array a column."""
-        columns = list(rows[0])
-        arrays = (f"{self.param([row[c] for row in rows])}::{sql_type(self.schema[table].c[c])}[]" for c in columns)
-        return f"unnest({', '.join(arrays)}) AS {alias}({', '.join(columns)})"
+def op_shape(op: Op) -> Shape:
+    return (op.kind, op.table, tuple(op.rows[0]), len(op.rows) == 1)
+
+
+@cache
+def compiled(schema: Schema, shape: Shape) -> str:
+    first, by_command, by_token, session, one_event, ops = shape
+    parts = [
+        first_row(schema, session) if first else next_row(schema, session, by_command, by_token),
+        events_part(schema, one_event),
+        *(f"op{n} AS ({op_text(schema, op)})" for n, op in enumerate(ops)),
+    ]
+    return f"WITH {', '.join(parts)} SELECT count(*) FROM guard"
+
+
+def values(schema: Schema, append: Append) -> list[Any]:
+    """What the text's marks stand for, in their order."""
+    session, guard = append.session.values(), append.guard
+    where: list[Any] = [] if append.expected == 0 else [append.session_id, append.expected]
+    command = [append.session_id, append.command_id] if where and append.command_id is not None else []
+    if guard is None:
+        found = [*session, *where, *command]
+    else:
+        found = [*where, guard.stage, guard.run, guard.token, *command, *session]
+    pick = picked(event_columns(schema))
+    rows = [pick(row) for row in append.events]
+    found.extend(rows[0] if len(rows) == 1 else map(list, zip(*rows, strict=True)))
+    for op in append.ops:
+        found.extend(op_values(op))
+    return found
+
+
+@cache
+def picked(columns: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
+    return itemgetter(*columns)
+
+
+RETURNING = "RETURNING s.session_id, s.era, s.feed_xid"
+
+
+def now_part(schema: Schema) -> str:
+    """The era and this transaction's id; read in the statement, since another process may have raised the era."""
+    era = f"SELECT value::integer FROM {schema.sql('meta')} WHERE name = 'era'"
+    return f"now AS (SELECT ({era}) AS era, {XID} AS xid)"
+
+
+def first_row(schema: Schema, columns: Sequence[str]) -> str:
+    given = marks(schema, "sessions", columns)
+    return (
+        f"{now_part(schema)}, guard AS (INSERT INTO {schema.sql('sessions')} AS s"
+        f" ({', '.join(columns)}, era, feed_xid) SELECT {given}, now.era, now.xid FROM now"
+        f" ON CONFLICT DO NOTHING {RETURNING})"
+    )
+
+
+def next_row(schema: Schema, columns: Sequence[str], by_command: bool, by_token: bool) -> str:
+    """The session row's update where it is at the expected version, the command is new, the token is the row's."""
+    sessions, work = schema.sql("sessions"), schema.sql("work")
+    sets = ", ".join(f"{column} = {mark(schema, 'sessions', column)}" for column in columns)
+    # A transaction of the host's that is older than the last append must not sort before it.
+    sets += ", era = now.era, feed_xid = CASE WHEN s.era = now.era THEN greatest(s.feed_xid, now.xid) ELSE now.xid END"
+    here, fresh = "session_id = %s AND version = %s", ""
+    if by_command:
+        fresh = (
+            f" AND NOT EXISTS (SELECT 1 FROM {schema.sql('events')} AS e WHERE e.session_id = %s"
+            " AND e.command_id = %s AND e.fingerprint IS NOT NULL)"
+        )
+    if not by_token:
+        return (
+            f"{now_part(schema)}, guard AS (UPDATE {sessions} AS s SET {sets} FROM now WHERE {here}{fresh} {RETURNING})"
+        )
+    return (
+        f"{now_part(schema)}, here AS MATERIALIZED (SELECT session_id AS held FROM {sessions}"
+        f" WHERE {here} FOR UPDATE),"
+        f" mine AS MATERIALIZED (SELECT held FROM {work} AS w JOIN here ON w.session_id = held"
+        f" WHERE w.kind = 'stage' AND w.stage = %s AND w.run = %s AND w.token = %s{fresh} FOR UPDATE OF w),"
+        f" guard AS (UPDATE {sessions} AS s SET {sets} FROM now, mine WHERE session_id = held {RETURNING})"
+    )
+
+
+def events_part(schema: Schema, one: bool) -> str:
+    columns = event_columns(schema)
+    names = ", ".join(columns)
+    into = f"appended AS (INSERT INTO {schema.sql('events')} ({names}, era, feed_xid)"
+    if one:
+        return f"{into} SELECT {marks(schema, 'events', columns)}, guard.era, guard.feed_xid FROM guard)"
+    chosen = ", ".join(f"e.{column}" for column in columns)
+    rows = unnest(schema, "events", columns, "e")
+    return f"{into} SELECT {chosen}, guard.era, guard.feed_xid FROM guard, {rows} ORDER BY e.version)"
+
+
+# --- row operations
+
+
+def op_text(schema: Schema, op: Shape) -> str:
+    """A row operation that does nothing unless the CTE `guard` has a row."""
+    kind, name, columns, one = op
+    table, keys = schema.sql(name), KEYS[name]
+    if kind == "prune":
+        return f"DELETE FROM {table} AS t USING guard WHERE t.session_id = %s AND NOT (t.{keys[-1]} = ANY(CAST(%s AS text[])))"
+    others = [column for column in columns if column not in keys]
+    if kind in ("insert", "upsert"):
+        query = f"INSERT INTO {table} ({', '.join(columns)}) SELECT "
+        if one:
+            query += f"{marks(schema, name, columns)} FROM guard"
+        else:
+            query += f"{', '.join(f'r.{c}' for c in columns)} FROM guard, {unnest(schema, name, columns, 'r')}"
+        if kind == "upsert":
+            sets = ", ".join(f"{column} = excluded.{column}" for column in others)
+            query += f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets}"
+        return query
+    rows = unnest(schema, name, columns, "r")
+    match = " AND ".join(f"t.{key} = r.{key}" for key in keys)
+    if kind == "delete":
+        return f"DELETE FROM {table} AS t USING guard, {rows} WHERE {match}"
+    sets = ", ".join(f"{column} = r.{column}" for column in others)
+    return f"UPDATE {table} AS t SET {sets} FROM guard, {rows} WHERE {match}"
+
+
+def op_values(op: Op) -> list[Any]:
+    if op.kind == "prune":
+        return [op.rows[0]["session_id"], list(op.keep)]
+    if len(op.rows) == 1 and op.kind in ("insert", "upsert"):
+        return list(op.rows[0].values())
+    return [[row[column] for row in op.rows] for column in op.rows[0]]
+
+
+def correct(link: Link, schema: Schema, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
+    """Row operations under the session's row lock, while its version is the expected one: one statement."""
+    guard = f"SELECT session_id FROM {schema.sql('sessions')} WHERE session_id = %s AND version = %s FOR UPDATE"
+    parts = [f"guard AS MATERIALIZED ({guard})"]
+    parts += [f"op{n} AS ({op_text(schema, op_shape(op))})" for n, op in enumerate(ops)]
+    given = [session_id, expected, *(value for op in ops for value in op_values(op))]
+    return bool(link.rows(f"WITH {', '.join(parts)} SELECT count(*) FROM guard", given)[0][0] == 1)
+
+
+def unnest(schema: Schema, table: str, columns: Sequence[str], alias: str) -> str:
+    """Rows as a table expression: one array a column."""
+    arrays = ", ".join(f"CAST(%s AS {sql_type(schema[table].c[column])}[])" for column in columns)
+    return f"unnest({arrays}) AS {alias}({', '.join(columns)})"
+
+
+def marks(schema: Schema, table: str, columns: Sequence[str]) -> str:
+    return ", ".join(mark(schema, table, column) for column in columns)
+
+
+def mark(schema: Schema, table: str, column: str) -> str:
+    """A mark with its column's type: in a SELECT or an unnest nothing else says it."""
+    return f"CAST(%s AS {sql_type(schema[table].c[column])})"
 
 
 def sql_type(column: sa.Column[Any]) -> str:
@@ -81,68 +248,6 @@ def sql_type(column: sa.Column[Any]) -> str:
             return "integer"
 
 
-def guard_parts(text: Text, append: Append) -> list[str]:
-    sessions = text.schema["sessions"].name
-    returning = "RETURNING session_id, era, feed_xid"
-    if append.expected == 0:
-        columns = ", ".join(append.session)
-        values = ", ".join(text.cast("sessions", c, v) for c, v in append.session.items())
-        return [
-            f"guard AS (INSERT INTO {sessions} ({columns}, era, feed_xid) SELECT {values}, {FIRST_ERA}, {XID}"
-            f" ON CONFLICT DO NOTHING {returning})"
-        ]
-    here = f"session_id = {text.param(append.session_id)} AND version = {text.param(append.expected)}"
-    sets = ", ".join(f"{c} = {text.cast('sessions', c, v)}" for c, v in append.session.items())
-    sets += (
-        f", era = {FIRST_ERA}, feed_xid = CASE WHEN {sessions}.era = {FIRST_ERA}"
-        f" THEN greatest({sessions}.feed_xid, {XID}) ELSE {XID} END"
-    )
-    if append.guard is None:
-        return [f"guard AS (UPDATE {sessions} SET {sets} WHERE {here} {returning})"]
-    work, guard = text.schema["work"].name, append.guard
-    return [
-        f"here AS MATERIALIZED (SELECT session_id AS held FROM {sessions} WHERE {here} FOR UPDATE)",
-        f"mine AS MATERIALIZED (SELECT held FROM {work} JOIN here ON {work}.session_id = held"
-        f" WHERE kind = 'stage' AND stage = {text.param(guard.stage)} AND run = {text.param(guard.run)}"
-        f" AND token = {text.param(guard.token)} FOR UPDATE OF {work})",
-        f"guard AS (UPDATE {sessions} SET {sets} FROM mine WHERE session_id = held {returning})",
-    ]
-
-
-def events_part(text: Text, append: Append) -> str:
-    columns = ", ".join(append.events[0])
-    rows = text.unnest("events", append.events, "e")
-    chosen = ", ".join(f"e.{column}" for column in append.events[0])
-    return (
-        f"appended AS (INSERT INTO {text.schema['events'].name} ({columns}, era, feed_xid)"
-        f" SELECT {chosen}, guard.era, guard.feed_xid FROM guard, {rows} ORDER BY e.version)"
-    )
-
-
-def op_part(text: Text, op: Op, n: int) -> str:
-    table, keys = text.schema[op.table].name, KEYS[op.table]
-    if op.kind == "prune":
-        session_id = text.param(op.rows[0]["session_id"])
-        keep = text.param(list(op.keep))
-        return (
-            f"DELETE FROM {table} USING guard WHERE {table}.session_id = {session_id}"
-            f" AND NOT ({keys[-1]} = ANY({keep}::text[]))"
-        )
-    rows, columns = text.unnest(op.table, op.rows, "r"), list(op.rows[0])
-    match = " AND ".join(f"{table}.{key} = r.{key}" for key in keys)
-    others = [column for column in columns if column not in keys]
-    if op.kind == "delete":
-        return f"DELETE FROM {table} USING guard, {rows} WHERE {match}"
-    if op.kind == "update":
-        sets = ", ".join(f"{column} = r.{column}" for column in others)
-        return f"UPDATE {table} SET {sets} FROM guard, {rows} WHERE {match}"
-    chosen = ", ".join(f"r.{column}" for column in columns)
-    query = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {chosen} FROM guard, {rows}"
-    if op.kind == "upsert":
-        sets = ", ".join(f"{column} = excluded.{column}" for column in others)
-        query += f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets}"
-    return query
-
-
-def draw_id(connection: Connection, schema: Schema) -> int:
-    return int(connection.exec_driver_sql(f"SELECT nextval('{schema.prefix}session_ids')").scalar_one())
+def draw_id(link: Link, schema: Schema) -> int:
+    # The name stands in the text, not in a parameter: quoting is then the server's to read, as for tables.
+    return int(link.rows(f"SELECT nextval('{schema.sql('session_ids')}')")[0][0])

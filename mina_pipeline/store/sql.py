@@ -1,190 +1,306 @@
-"""The store in a SQL database, through SQLAlchemy: reads, claims and the connections they run on.
+"""The store in a SQL database, through SQLAlchemy: the log, the work queue and the read models.
 
 An append is compiled in sqlite.py and postgresql.py; everything else is the same SQL on both.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine
-from sqlalchemy import event as sa_event
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy import Engine
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from ..codec import recorded
-from ..errors import ForeignSchema, LeaseLost, MinaError, MissingExtra, RetryTransaction, StoreUnreachable
+from ..errors import LeaseLost, MinaError, MissingExtra, SessionBusy, StoreBusy, StoreUnreachable
 from ..events import Position, RecordedEvent
-from ..ports import Append, Claimed
+from ..forks import forget_at_fork
+from ..ports import Append, Claimed, FeedStall, Head, Wake
 from ..projections import KEYS, Op, Row
-from . import postgresql, sqlite
+from ..settings import Settings
+from . import feed, postgresql, sqlite
+from .connections import (
+    Collided,
+    HostLink,
+    Lender,
+    Link,
+    Locked,
+    Lost,
+    OwnLink,
+    Rows,
+    Unprepared,
+    Values,
+    backoff,
+    first_line,
+)
+from .group_commit import GroupCommit
+from .host import AUTOCOMMITS, Hosts, announce_after_commit, host_connection
 from .memory import FIRST_ERA, UNFINISHED
-from .tables import SCHEMA_VERSION, Schema, build_schema
+from .notify import Listener, Notifier
+from .tables import Schema, build_schema
 
-SCHEMA_LOCK = 7_263_044_111  # one advisory lock for whoever makes the tables
-CHUNK = 500  # ids in one IN list
+T = TypeVar("T")
+TRIES = 3  # of one statement, when connections break under it
+
+
+class Shared:
+    """What a store and its `using` views have in common: connections, callbacks, threads."""
+
+    def __init__(self, engine: Engine, schema: Schema, settings: Settings) -> None:
+        self.engine = engine
+        self.schema = schema
+        self.settings = settings
+        self.lender = Lender(engine, settings.pool_size, settings.pool_timeout)
+        self.hosts = Hosts(engine, schema)
+        self.callbacks: list[Wake] = []
+        self.writer: GroupCommit | None = None
+        self.notifier: Notifier | None = None
+        self.listener: Listener | None = None
+        self.listens = False
+        self.name = uuid4().hex
+        if engine.dialect.name == "sqlite":
+            self.writer = GroupCommit(self.lender, schema, settings.lock_timeout)
+        else:
+            self.notifier = Notifier(self.lender, self.channel, self.name)
+        forget_at_fork(self)
+
+    @property
+    def channel(self) -> str:
+        return f"{self.schema.namespace or ''}.{self.schema.prefix}wake"[-63:]
+
+    def told(self, session_id: str | None, version: int) -> None:
+        for callback in self.callbacks:
+            callback(session_id, version)
+
+    def committed(self, session_id: str, version: int) -> None:
+        self.told(session_id, version)
+        if self.notifier is not None:
+            self.notifier.tell(session_id, version)
+
+    def listen(self) -> None:
+        self.listens = True
+        if self.notifier is not None and self.listener is None and not self.settings.transaction_pooling:
+            self.listener = Listener(self.lender, self.channel, self.name, self.told)
+
+    def close(self) -> None:
+        for thread in (self.listener, self.notifier, self.writer):
+            if thread is not None:
+                thread.close()
+        self.lender.close()
+
+    def forget(self) -> None:
+        """In a forked child: connections, locks and threads are the parent's; ours are made when they are needed."""
+        self.lender.forget()
+        self.hosts.open.clear()
+        self.name = uuid4().hex
+        if self.writer is not None:
+            self.writer.forget()
+        if self.notifier is not None:
+            self.notifier = Notifier(self.lender, self.channel, self.name)
+        self.listener = None
 
 
 class SqlStore:
     """A Store over one engine, or inside one connection of a host's."""
 
-    def __init__(self, engine: Engine, schema: Schema, host: Connection | None = None, root: SqlStore | None = None):
-        self.engine = engine
-        self.schema = schema
+    def __init__(self, shared: Shared, host: HostLink | None = None) -> None:
+        self.shared = shared
+        self.schema = shared.schema
         self.host = host
-        self.root = root or self
-        self.dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
-        if root is None:
-            self.callbacks: list[Callable[[str], None]] = []
-            # SQLite has one writer at a time: threads of ours queue here, not in its busy handler.
-            self.write_lock = threading.RLock()
+        self.inside = host is not None
+        self.postgresql = shared.engine.dialect.name == "postgresql"
+        self.texts = Texts(shared.schema, self.postgresql)
+
+    @property
+    def engine(self) -> Engine:
+        return self.shared.engine
 
     # --- connections
 
+    def reading(self, read: Callable[[Link], T]) -> T:
+        """A read. Run again where a connection broke under it, or where SQLite's file was locked for a moment."""
+        if self.host is not None:
+            return read(self.host)
+        if self.postgresql:
+            return self.own(read)
+        for _ in backoff(self.shared.settings.lock_timeout):
+            try:
+                return self.own(read)
+            except Locked:
+                continue
+        raise StoreBusy("the database file", self.shared.settings.lock_timeout)
+
+    def own(self, act: Callable[[OwnLink], T]) -> T:
+        """Do it on a connection of ours; again on another one where that breaks."""
+        for last in (*[False] * (TRIES - 1), True):
+            try:
+                with self.shared.lender.lend() as link:
+                    return act(link)
+            except Unprepared:
+                self.shared.lender.stop_preparing()
+            except Lost:
+                if last:
+                    raise
+        raise AssertionError("unreachable")
+
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Link]:
+        """A transaction of ours that commits on the way out (PostgreSQL: one statement), or the host's, left open."""
         if self.host is not None:
             yield self.host
             return
-        with self.engine.connect() as connection:
-            yield connection
+        if not self.postgresql:
+            self.shared.hosts.refuse_second_door()
+        with self.shared.writer.transaction() if self.shared.writer else self.shared.lender.lend() as link:
+            yield link
 
-    @contextmanager
-    def writing(self, several: bool = False) -> Iterator[Connection]:
-        """A transaction of ours that commits on the way out, or the host's, which we leave open.
+    def refuse_second_door(self) -> None:
+        if self.host is None:
+            self.shared.hosts.refuse_second_door()
 
-        On PostgreSQL one statement is its own transaction; `several` asks for a real one around more.
-        """
-        if self.host is not None:
-            with retryable(self.engine):
-                yield self.host
-            return
-        if self.dialect is postgresql and not several:
-            with self.engine.connect() as connection:
-                yield connection
-            return
-        options = {"isolation_level": "READ COMMITTED"} if self.dialect is postgresql else {"mina_write": True}
-        lock = nullcontext() if self.dialect is postgresql else self.root.write_lock
-        with lock, self.engine.connect().execution_options(**options) as connection, connection.begin():
-            yield connection
+    def rows_of(self, text: str, values: Values = ()) -> Rows:
+        return self.reading(lambda link: link.rows(text, values))
+
+    def fetch(self, statement: sa.Executable) -> list[Row]:
+        return self.reading(lambda link: link.fetch(statement))
 
     def using(self, connection: Any) -> SqlStore:
         host = host_connection(connection)
-        if not same_database(host.engine, self.engine):
-            raise MinaError("using(): this connection is to another database than the pipeline's")
-        if not host.in_transaction():
-            raise MinaError("using(): no transaction is open on this connection; use `with engine.begin() as c:`")
-        if autocommits(host):
-            raise MinaError("using(): this connection is in AUTOCOMMIT; it needs a transaction to be part of")
-        return SqlStore(self.engine, self.schema, host, self.root)
+        self.shared.hosts.check(host)
+        link = HostLink(host)
+        if not self.postgresql:
+            sqlite.take_write_lock(link, self.schema)
+            if not getattr(host.connection.driver_connection, "in_transaction", True):
+                raise MinaError(AUTOCOMMITS)
+        self.shared.hosts.brought(host)
+        return SqlStore(self.shared, link)
 
-    def on_commit(self, callback: Callable[[str], None]) -> None:
-        self.root.callbacks.append(callback)
+    def on_commit(self, callback: Wake) -> None:
+        self.shared.callbacks.append(callback)
 
-    def announce(self, session_id: str) -> None:
-        for callback in self.root.callbacks:
-            callback(session_id)
+    def listen(self) -> None:
+        self.shared.listen()
 
     def close(self) -> None:
-        self.engine.dispose()
-
-    def fetch(self, statement: sa.Executable) -> list[Row]:
-        with self.reading() as connection:
-            found = connection.execute(statement)
-            columns = list(map(str, found.keys()))  # SQLAlchemy's are a subclass of str
-            return [dict(zip(columns, row, strict=True)) for row in found]
+        self.shared.close()
 
     # --- EventStore
 
     def load(self, session_id: str | int) -> Row | None:
-        sessions = self.schema["sessions"]
-        column = sessions.c.id if isinstance(session_id, int) else sessions.c.session_id
-        rows = self.fetch(sa.select(sessions).where(column == session_id))
-        return rows[0] if rows else None
+        found = self.rows_of(self.texts.load_by_id if isinstance(session_id, int) else self.texts.load, (session_id,))
+        return dict(zip(self.texts.session_columns, found[0], strict=True)) if found else None
 
     def append(self, append: Append) -> bool:
-        if self.host is None and self.dialect is postgresql:
-            with self.engine.connect() as connection:  # autocommit: one statement, one round trip
-                done = self.dialect.append(connection, self.schema, append)
+        self.refuse_second_door()
+        if self.host is not None:
+            done = self.append_inside(self.host, append)
         else:
-            with self.writing() as connection:
-                done = self.dialect.append(connection, self.schema, append)
+            done = self.shared.writer.append(append) if self.shared.writer else self.append_own(append)
         if not done:
             self.raise_if_lease_lost(append)
             return False
+        version = append.expected + len(append.events)
         if self.host is None:
-            self.announce(append.session_id)
+            self.shared.committed(append.session_id, version)
         else:
-            announce_after_commit(self.host, self.root, append.session_id)
+            announce_after_commit(self.host.connection, self.shared.committed, append.session_id, version)
         return True
+
+    def append_inside(self, host: HostLink, append: Append) -> bool:
+        if self.postgresql:
+            return postgresql.append(host, self.schema, append)
+        with host.connection.begin_nested():  # all of it or nothing, also where the host carries on after an error
+            return sqlite.append_all(host, self.schema, [append])[0]
+
+    def append_own(self, append: Append) -> bool:
+        """One statement on PostgreSQL. Where the connection broke under it, the log says whether it took effect."""
+        uncertain: Lost | None = None
+        for _ in range(TRIES):
+            try:
+                with self.shared.lender.lend() as link:
+                    done = postgresql.append(link, self.schema, append)
+            except Unprepared:
+                self.shared.lender.stop_preparing()
+            except Collided:
+                return False
+            except Locked:
+                raise SessionBusy(append.session_id, 1) from None
+            except Lost as lost:
+                uncertain = lost
+            except StoreUnreachable as away:
+                raise uncertain or away from None
+            else:
+                # The very same append again: if the first did take effect after all, this one matched no row.
+                return done or (uncertain is not None and self.holds(append))
+        assert uncertain is not None
+        raise uncertain
+
+    def holds(self, append: Append) -> bool:
+        """Whether the log has the first event of this append."""
+        found = self.rows_of(self.texts.event_id, (append.session_id, append.expected + 1))
+        return bool(found) and found[0][0] == append.events[0]["event_id"]
 
     def raise_if_lease_lost(self, append: Append) -> None:
         if append.guard is None:
             return
-        work, guard = self.schema["work"], append.guard
-        mine = sa.select(work.c.run).where(
-            work.c.session_id == append.session_id, work.c.stage == guard.stage, work.c.token == guard.token
-        )
-        if not self.fetch(mine):
+        guard = append.guard
+        if not self.rows_of(self.texts.mine, (append.session_id, guard.stage, guard.run, guard.token)):
             raise LeaseLost(append.session_id, guard.stage, guard.run)
 
     def events(self, session_id: str, after: int = 0, limit: int | None = None) -> list[Row]:
-        events = self.schema["events"]
-        return self.fetch(
-            sa.select(events)
-            .where(events.c.session_id == session_id, events.c.version > after)
-            .order_by(events.c.version)
-            .limit(limit)
-        )
+        columns = self.texts.all_event_columns
+        if limit is None:
+            found = self.rows_of(self.texts.events, (session_id, after))
+        else:
+            found = self.rows_of(self.texts.events + f" LIMIT {self.texts.mark}", (session_id, after, limit))
+        return [dict(zip(columns, row, strict=True)) for row in found]
 
     def command(self, session_id: str, command_id: str) -> str | None:
-        events = self.schema["events"]
-        rows = self.fetch(
-            sa.select(events.c.fingerprint).where(
-                events.c.session_id == session_id,
-                events.c.command_id == command_id,
-                events.c.fingerprint.is_not(None),
-            )
-        )
-        return str(rows[0]["fingerprint"]) if rows else None
+        found = self.rows_of(self.texts.command, (session_id, command_id))
+        return str(found[0][0]) if found else None
 
     def feed(self, after: Position | None, limit: int | None) -> list[RecordedEvent]:
-        events = self.schema["events"]
-        key = sa.tuple_(events.c.era, events.c.feed_xid, events.c.seq)
-        query = sa.select(events).order_by(events.c.era, events.c.feed_xid, events.c.seq).limit(limit)
-        if after is not None:
-            query = query.where(key > sa.tuple_(*map(sa.literal, (after.era, after.feed_xid, after.seq))))
-        if self.dialect is postgresql:
-            query = query.where(sa.or_(events.c.era < FIRST_ERA, events.c.feed_xid < sa.text(postgresql.SAFE_HEAD)))
-        return [recorded(row) for row in self.fetch(query)]
+        place = () if after is None else (after.era, after.feed_xid, after.seq)
+        text = self.texts.feed(after is not None, limit is not None)
+        if not self.postgresql:
+            place = place[-1:]
+        columns = self.texts.all_event_columns
+        found = self.rows_of(text, place if limit is None else (*place, limit))
+        return [recorded(dict(zip(columns, row, strict=True))) for row in found]
 
-    def head(self) -> Position:
-        if self.dialect is postgresql:
-            with self.reading() as connection:
-                xmin = connection.exec_driver_sql(f"SELECT {postgresql.SAFE_HEAD}").scalar_one()
-            return Position(FIRST_ERA, int(xmin), -1)
-        rows = self.fetch(sa.select(sa.func.coalesce(sa.func.max(self.schema["events"].c.seq), 0).label("seq")))
-        return Position(FIRST_ERA, 0, int(rows[0]["seq"]))
+    def head(self) -> Head:
+        if self.postgresql:
+            return self.reading(lambda link: feed.head(link, self.schema))
+        return Head(Position(FIRST_ERA, 0, int(self.rows_of(self.texts.last_seq)[0][0])), {})
+
+    def feed_stall(self) -> FeedStall | None:
+        return self.reading(lambda link: feed.stall(link, self.schema)) if self.postgresql else None
 
     def draw_id(self) -> int:
-        with self.writing() as connection:
-            return int(self.dialect.draw_id(connection, self.schema))
+        self.refuse_second_door()
+        with self.writing() as link:
+            return postgresql.draw_id(link, self.schema) if self.postgresql else sqlite.draw_id(link, self.schema)
 
     # --- WorkQueue
 
     def claim(
-        self, now: int, owner: str, token: str, until: int, definitions: Sequence[tuple[str, int]]
+        self,
+        now: int,
+        owner: str,
+        token: str,
+        until: int,
+        definitions: Sequence[tuple[str, int]],
+        exclude: Collection[str] = (),
     ) -> Claimed | None:
         work = self.schema["work"]
         free = sa.or_(work.c.until.is_(None), work.c.until <= now)
+        due = sa.and_(work.c.due_at <= now, free, self.known(definitions, exclude))
         pick = (
             sa.select(work.c.session_id, work.c.kind, work.c.stage)
-            .where(work.c.due_at <= now, free, self.known(definitions))
+            .where(due)
             .order_by(work.c.due_at, work.c.session_id, work.c.stage)
             .limit(1)
             .with_for_update(skip_locked=True)  # SQLite renders nothing: its transaction is exclusive anyway
@@ -196,49 +312,42 @@ class SqlStore:
             .values(owner=owner, token=token, until=until, attempts=work.c.attempts + 1)
             .returning(work)
         )
-        with self.reading() as connection:  # an idle worker takes no write lock
-            if connection.execute(sa.select(sa.exists(sa.select(work.c.stage).where(
-                    work.c.due_at <= now, free, self.known(definitions))))).scalar() is not True:  # fmt: skip
-                return None
-        with self.writing() as connection:
-            row = connection.execute(take).mappings().first()
-        return None if row is None else Claimed(**{name: row[name] for name in Claimed.__dataclass_fields__})
+        if not self.fetch(sa.select(work.c.stage).where(due).limit(1)):
+            return None  # an idle worker takes no write lock
+        with self.writing() as link:
+            found = link.fetch(take)
+        return Claimed(**{name: found[0][name] for name in Claimed.__dataclass_fields__}) if found else None
 
-    def known(self, definitions: Sequence[tuple[str, int]]) -> sa.ColumnElement[bool]:
+    def known(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str]) -> sa.ColumnElement[bool]:
         work = self.schema["work"]
-        return sa.tuple_(work.c.definition, work.c.definition_version).in_(list(definitions))
+        known = sa.tuple_(work.c.definition, work.c.definition_version).in_(list(definitions))
+        return sa.and_(known, work.c.session_id.not_in(list(exclude))) if exclude else known
 
     def renew(self, tokens: Sequence[str], until: int) -> int:
         work = self.schema["work"]
         held = sa.select(work.c.token).where(work.c.token.in_(tokens)).with_for_update(skip_locked=True).cte("held")
         renewed = sa.update(work).where(work.c.token.in_(sa.select(held))).values(until=until)
-        with self.writing() as connection:
-            return len(connection.execute(renewed.returning(work.c.token)).all())
+        with self.writing() as link:
+            return len(link.fetch(renewed.returning(work.c.token)))
 
     def give_back(self, token: str) -> None:
         work = self.schema["work"]
         free = {"owner": None, "token": None, "until": None, "attempts": work.c.attempts - 1}
-        with self.writing() as connection:
-            connection.execute(sa.update(work).where(work.c.token == token).values(**free))
+        with self.writing() as link:
+            link.fetch(sa.update(work).where(work.c.token == token).values(**free).returning(work.c.stage))
 
-    def next_due(self, definitions: Sequence[tuple[str, int]]) -> int | None:
+    def next_due(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str] = ()) -> int | None:
         work = self.schema["work"]
         due = sa.case((work.c.until > work.c.due_at, work.c.until), else_=work.c.due_at)
-        rows = self.fetch(sa.select(sa.func.min(due).label("due")).where(self.known(definitions)))
+        rows = self.fetch(sa.select(sa.func.min(due).label("due")).where(self.known(definitions, exclude)))
         return None if rows[0]["due"] is None else int(rows[0]["due"])
 
     # --- Views
 
     def known_segments(self, session_id: str, segment_ids: Sequence[str]) -> list[Row]:
-        segments, found = self.schema["segments"], list[Row]()
-        for start in range(0, len(segment_ids), CHUNK):
-            found += self.fetch(
-                sa.select(segments).where(
-                    segments.c.session_id == session_id,
-                    segments.c.segment_id.in_(segment_ids[start : start + CHUNK]),
-                )
-            )
-        return found
+        ids = list(segment_ids) if self.postgresql else sqlite.json_array(segment_ids)
+        found = self.rows_of(self.texts.segments, (session_id, ids))
+        return [dict(zip(self.texts.segment_columns, row, strict=True)) for row in found]
 
     def rows(self, table: str, session_id: str) -> list[Row]:
         rows = self.schema[table]
@@ -261,138 +370,83 @@ class SqlStore:
         return self.fetch(query)
 
     def correct(self, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
-        sessions = self.schema["sessions"]
-        lock = sa.update(sessions).values(version=expected).where(
-            sessions.c.session_id == session_id, sessions.c.version == expected
-        )  # fmt: skip
-        with self.writing(several=True) as connection:
-            if connection.execute(lock).rowcount == 0:
-                return False
-            for op in ops:
-                sqlite.run_op(connection, self.schema, op)
-        return True
+        self.refuse_second_door()
+        with self.writing() as link:
+            return (postgresql if self.postgresql else sqlite).correct(link, self.schema, session_id, expected, ops)
 
 
-@contextmanager
-def retryable(engine: Engine) -> Iterator[None]:
-    """Inside a host's transaction: what the database gives up reaches the host as RetryTransaction."""
-    try:
-        yield
-    except OperationalError as error:
-        advice = ""
-        if engine.dialect.name == "sqlite":
-            advice = " On SQLite begin the transaction with BEGIN IMMEDIATE (mina_pipeline.store.sqlite.immediate)."
-        raise RetryTransaction(f"the database gave up the host's transaction; run it again.{advice}") from error
+class Texts:
+    """The statements of the hot path, written once for a schema."""
 
+    def __init__(self, schema: Schema, on_postgresql: bool) -> None:
+        self.schema = schema
+        self.on_postgresql = on_postgresql
+        self.mark = mark = postgresql.MARK if on_postgresql else sqlite.MARK
+        one_of = postgresql.IS_ONE_OF if on_postgresql else sqlite.IS_ONE_OF
+        events, sessions, work = (schema.sql(name) for name in ("events", "sessions", "work"))
+        self.session_columns, self.all_event_columns, self.segment_columns = (
+            tuple(column.name for column in schema[name].columns) for name in ("sessions", "events", "segments")
+        )
+        row = f"SELECT {', '.join(self.session_columns)} FROM {sessions}"
+        self.load = f"{row} WHERE session_id = {mark}"
+        self.load_by_id = f"{row} WHERE id = {mark}"
+        self.every = f"SELECT {', '.join(self.all_event_columns)} FROM {events}"
+        self.events = f"{self.every} WHERE session_id = {mark} AND version > {mark} ORDER BY version"
+        self.event_id = f"SELECT event_id FROM {events} WHERE session_id = {mark} AND version = {mark}"
+        self.command = (
+            f"SELECT fingerprint FROM {events} WHERE session_id = {mark} AND command_id = {mark}"
+            " AND fingerprint IS NOT NULL"
+        )
+        self.mine = (
+            f"SELECT 1 FROM {work} WHERE session_id = {mark} AND stage = {mark} AND run = {mark} AND token = {mark}"
+        )
+        self.segments = (
+            f"SELECT {', '.join(self.segment_columns)} FROM {schema.sql('segments')}"
+            f" WHERE session_id = {mark} AND segment_id {one_of}"
+        )
+        self.last_seq = f"SELECT coalesce(max(seq), 0) FROM {events}"
 
-def autocommits(host: Connection) -> bool:
-    """Whether this connection commits each statement by itself (the server does not know: ask the driver)."""
-    option = host.get_execution_options().get("isolation_level")
-    driver = host.connection.driver_connection
-    return option == "AUTOCOMMIT" or (host.dialect.name == "postgresql" and bool(getattr(driver, "autocommit", False)))
-
-
-def same_database(one: Engine, other: Engine) -> bool:
-    if one.dialect.name != other.dialect.name:
-        return False
-    names = [engine.url.database or "" for engine in (one, other)]
-    if one.dialect.name == "sqlite":
-        names = [os.path.abspath(name) for name in names]
-    return names[0] == names[1]
-
-
-def host_connection(connection: Any) -> Connection:
-    """A Connection out of a Connection, a Session or a scoped_session."""
-    if isinstance(connection, Connection):
-        return connection
-    get = getattr(connection, "connection", None)
-    found = get() if callable(get) else None
-    if not isinstance(found, Connection):
-        raise MinaError("using() takes a SQLAlchemy Connection, Session or scoped_session")
-    return found
-
-
-PENDING: WeakKeyDictionary[Connection, dict[str, SqlStore]] = WeakKeyDictionary()
-"""Sessions that a host's open transaction wrote to, by connection."""
-
-
-def announce_after_commit(host: Connection, root: SqlStore, session_id: str) -> None:
-    """Wake the waiting when the host commits, and not if it rolls back. A hint: readers poll as well."""
-    if host not in PENDING:
-        PENDING[host] = {}
-        sa_event.listen(host, "commit", announce_pending)
-        sa_event.listen(host, "rollback", forget_pending)
-    PENDING[host][session_id] = root
-
-
-def announce_pending(host: Connection) -> None:
-    pending, PENDING[host] = PENDING[host], {}
-    for session_id, root in pending.items():
-        root.announce(session_id)
-
-
-def forget_pending(host: Connection) -> None:
-    PENDING[host] = {}
+    def feed(self, after: bool, limit: bool) -> str:
+        if self.on_postgresql:
+            return feed.feed_text(self.schema, ", ".join(self.all_event_columns), after, limit)
+        where = f" WHERE seq > {self.mark}" if after else ""
+        return f"{self.every}{where} ORDER BY seq" + (f" LIMIT {self.mark}" if limit else "")
 
 
 # --- opening
 
 
-def open_sql(url: str, prefix: str = "mina_") -> SqlStore:
-    """Connect, and make the tables where they are missing.
+def make_engine(url: str, settings: Settings) -> tuple[Engine, Schema, str]:
+    """An engine for the URL, the tables it is to have, and the URL without its password; nothing is connected yet.
 
-    StoreUnreachable, ForeignSchema (tables of our names that are not ours), MissingExtra (no psycopg).
+    StoreUnreachable for what is no database URL, MissingExtra where psycopg is not installed.
     """
     try:
         parsed = sa.make_url(url)
-        engine = postgresql.engine(parsed) if parsed.get_backend_name() == "postgresql" else sqlite.engine(parsed)
+        on_postgresql = parsed.get_backend_name() == "postgresql"
+        engine = (postgresql if on_postgresql else sqlite).engine(parsed, settings)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{url.split(':')[0]}://", "postgres") from error
     except ArgumentError as error:
         raise StoreUnreachable(url.split("@")[-1], f"not a database URL ({error})") from error
-    shown = engine.url.render_as_string(hide_password=True)
-    schema = build_schema(prefix)
-    store = SqlStore(engine, schema)
+    schema = build_schema(settings.table_prefix, (settings.table_schema or None) if on_postgresql else None)
+    return engine, schema, engine.url.render_as_string(hide_password=True)
+
+
+def open_sql(url: str, settings: Settings) -> SqlStore:
+    """Connect, and bring the tables up to date.
+
+    StoreUnreachable, ForeignSchema (tables of our names that are not ours), SchemaOutdated, MissingExtra (no psycopg).
+    """
+    from .schema import prepare
+
+    engine, schema, shown = make_engine(url, settings)
     try:
-        prepare(store, shown)
+        prepare(engine, schema, shown, settings.auto_migrate)
     except DatabaseError as error:
         engine.dispose()
-        raise StoreUnreachable(shown, str(error.orig).strip().splitlines()[0]) from error
-    except ForeignSchema:
+        raise StoreUnreachable(shown, first_line(error.orig or error)) from error
+    except MinaError:
         engine.dispose()
         raise
-    return store
-
-
-def prepare(store: SqlStore, shown: str) -> None:
-    with store.engine.connect() as connection:
-        if schema_version(connection, store.schema, shown) == str(SCHEMA_VERSION):
-            return
-    with store.writing(several=True) as connection:
-        if store.dialect is postgresql:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
-        if schema_version(connection, store.schema, shown) is None:
-            store.schema.metadata.create_all(connection)
-            meta = store.schema["meta"]
-            connection.execute(meta.insert(), [{"name": "schema_version", "value": str(SCHEMA_VERSION)},
-                                               {"name": "era", "value": str(FIRST_ERA)}])  # fmt: skip
-
-
-def schema_version(connection: Connection, schema: Schema, shown: str) -> str | None:
-    """The version of our schema in this database, None where it has none of our tables; else ForeignSchema."""
-    there = set(sa.inspect(connection).get_table_names())
-    ours = {table.name for table in schema.by_name.values()}
-    if not ours & there:
-        return None
-    foreign = f"it has tables of our names ({', '.join(sorted(ours & there))}) that are not mina_pipeline's"
-    remedy = "; choose another database, or another MINA_TABLE_PREFIX"
-    meta = schema["meta"]
-    if not ours <= there or {c["name"] for c in sa.inspect(connection).get_columns(meta.name)} != {
-        "name",
-        "value",
-    }:
-        raise ForeignSchema(shown, foreign + remedy)
-    version = connection.execute(sa.select(meta.c.value).where(meta.c.name == "schema_version")).scalar()
-    if version != str(SCHEMA_VERSION):
-        raise ForeignSchema(shown, f"its schema is version {version}, this release knows {SCHEMA_VERSION}")
-    return str(version)
+    return SqlStore(Shared(engine, schema, settings))

@@ -1,32 +1,38 @@
-"""The tables. Every column that the promises need is here from the first schema on."""
+"""The tables, as SQLAlchemy knows them. `migrations/` makes them; a test holds the two equal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, Text
 
-SCHEMA_VERSION = 1
 Big = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by itself on SQLite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schema:
-    """The tables under one prefix. `by_name` has them without it."""
+    """The tables under one prefix, in one PostgreSQL schema (None: the connection's own). `by_name` lacks the prefix."""
 
     metadata: MetaData
     by_name: dict[str, sa.Table]
     prefix: str
+    namespace: str | None
 
     def __getitem__(self, name: str) -> sa.Table:
         return self.by_name[name]
 
+    def sql(self, name: str) -> str:
+        """A table's, or the sequence's, full name as it stands in SQL text."""
+        space = f'"{self.namespace}".' if self.namespace else ""
+        return f'{space}"{self.prefix}{name}"'
 
-def build_schema(prefix: str = "mina_") -> Schema:
-    """All tables with their indexes, named with `prefix`."""
-    metadata = MetaData()
+
+def build_schema(prefix: str = "mina_", namespace: str | None = None) -> Schema:
+    """All tables with their indexes, named with `prefix`; `namespace` is a PostgreSQL schema."""
+    metadata = MetaData(schema=namespace)
     by_name: dict[str, sa.Table] = {}
 
     def table(name: str, *items: sa.schema.SchemaItem) -> None:
@@ -61,10 +67,9 @@ def build_schema(prefix: str = "mina_") -> Schema:
         Column("content", Text),
         Column("salt", LargeBinary),
         Column("digest", LargeBinary),
-        required("previous_hash", LargeBinary),
         required("hash", LargeBinary),
         index("events_version", "session_id", "version", unique=True),
-        index("events_feed", "era", "feed_xid", "seq"),
+        index("events_feed", "era", "feed_xid", "seq").ddl_if("postgresql"),  # SQLite has one writer: seq is the order
         # Only a command's first event carries the fingerprint, so only it is held unique.
         index(
             "events_command",
@@ -196,5 +201,15 @@ def build_schema(prefix: str = "mina_") -> Schema:
         index("work_due", "due_at"),
         index("work_token", "token"),
     )
-    sa.Sequence(f"{prefix}session_ids", metadata=metadata)
-    return Schema(metadata, by_name, prefix)
+    sa.Sequence(f"{prefix}session_ids", metadata=metadata, schema=namespace)
+    return Schema(metadata, by_name, prefix, namespace)
+
+
+GIVEN = frozenset({"seq", "era", "feed_xid"})
+"""The columns of `events` that the store gives at the append."""
+
+
+@cache
+def event_columns(schema: Schema) -> tuple[str, ...]:
+    """The columns of `events` that an Append's rows have."""
+    return tuple(column.name for column in schema["events"].columns if column.name not in GIVEN)

@@ -1,0 +1,170 @@
+"""SQLite has one writer at a time: whoever holds the lock commits what all who wait have brought, in one commit."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import StoreBusy
+from ..ports import Append
+from . import sqlite
+from .connections import INHERITED, Lender, OwnLink
+from .tables import Schema
+
+LARGEST = 256  # appends in one commit
+
+
+class Ticket:
+    """An append that waits, and what became of it."""
+
+    __slots__ = ("append", "done", "error")
+
+    def __init__(self, append: Append) -> None:
+        self.append = append
+        self.done: bool | None = None
+        self.error: BaseException | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.done is not None or self.error is not None
+
+
+class GroupCommit:
+    """The one connection that writes. No thread of its own: the first to come leads, the others find it done."""
+
+    def __init__(self, lender: Lender, schema: Schema, timeout: float) -> None:
+        self.lender = lender
+        self.schema = schema
+        self.timeout = timeout
+        self.lock = threading.Lock()
+        self.waiting: deque[Ticket] = deque()
+        self.link: OwnLink | None = None
+
+    def append(self, append: Append) -> bool:
+        """True when it is on disk, False where its guard matched no row; StoreBusy after `timeout` s of waiting."""
+        ticket = Ticket(append)
+        self.waiting.append(ticket)
+        self.acquire(ticket)
+        try:
+            while not ticket.settled:
+                self.lead(ticket)
+        finally:
+            self.lock.release()
+        if ticket.error is not None:
+            raise ticket.error
+        return bool(ticket.done)
+
+    @contextmanager
+    def transaction(self) -> Iterator[OwnLink]:
+        """The writing connection inside a transaction that commits on the way out."""
+        self.acquire(None)
+        try:
+            link = self.begin()
+            try:
+                yield link
+                link.driver.execute("COMMIT")
+            except BaseException as error:
+                self.end(link, error)
+                raise self.lender.meaning(error) from error
+        finally:
+            self.lock.release()
+
+    def acquire(self, ticket: Ticket | None) -> None:
+        if self.lock.acquire(timeout=self.timeout):
+            return
+        if ticket is None or self.withdrawn(ticket):
+            raise StoreBusy("the database's write lock", self.timeout)
+        self.lock.acquire()  # a leader has it in hand, and will be done soon
+
+    def withdrawn(self, ticket: Ticket) -> bool:
+        try:
+            self.waiting.remove(ticket)
+        except ValueError:
+            return False
+        return True
+
+    def lead(self, mine: Ticket) -> None:
+        """Commit what waits, mine among it. A fault of one is not the others': after it each goes alone."""
+        try:
+            link = self.begin()
+        except Exception as error:
+            self.withdrawn(mine)
+            mine.error = error
+            return
+        batch: list[Ticket] = []
+        while self.waiting and len(batch) < LARGEST:
+            batch.append(self.waiting.popleft())
+        try:
+            self.commit(link, batch)
+        except Exception:
+            for ticket in batch:
+                self.commit_alone(ticket)
+        except BaseException:
+            # Interrupted: what is not on disk goes back, for those who wait for it to lead themselves.
+            self.waiting.extendleft(t for t in reversed(batch) if t is not mine and not t.settled)
+            raise
+
+    def commit(self, link: OwnLink, batch: list[Ticket]) -> None:
+        done: list[bool] = []
+        try:
+            done = sqlite.append_all(link, self.schema, [ticket.append for ticket in batch])
+            link.driver.execute("COMMIT")
+        except BaseException as error:
+            if isinstance(error, Exception) or not done or link.driver.in_transaction:
+                self.end(link, error)
+                raise
+            self.settle(batch, done)  # interrupted, but after the commit
+            raise
+        self.settle(batch, done)
+
+    def settle(self, batch: list[Ticket], done: list[bool]) -> None:
+        for ticket, ok in zip(batch, done, strict=True):
+            ticket.done = ok
+
+    def commit_alone(self, ticket: Ticket) -> None:
+        try:
+            self.commit(self.begin(), [ticket])
+        except Exception as error:
+            ticket.error = self.lender.meaning(error)
+
+    def begin(self) -> OwnLink:
+        """The writing connection with the write lock held; StoreBusy where another process keeps it."""
+        link = self.link = self.link or self.lender.connect()
+        try:
+            link.driver.execute("BEGIN IMMEDIATE")
+        except Exception as first:
+            try:
+                if not sqlite.is_busy(first):
+                    raise
+                sqlite.patiently(lambda: link.driver.execute("BEGIN IMMEDIATE"), self.timeout)
+            except Exception as error:
+                self.end(link, error)
+                if sqlite.is_busy(error):
+                    raise StoreBusy("the database's write lock", self.timeout) from error
+                raise self.lender.meaning(error) from error
+        return link
+
+    def end(self, link: OwnLink, error: BaseException) -> None:
+        """Nothing of the transaction stays; where not even that can be had, the connection goes."""
+        try:
+            if link.driver.in_transaction:
+                link.driver.execute("ROLLBACK")
+            broken = isinstance(error, Exception) and link.broken(error)
+        except Exception:
+            broken = True
+        if broken:
+            self.link = None
+            link.discard()
+
+    def close(self) -> None:
+        with self.lock:
+            link, self.link = self.link, None
+            if link is not None:
+                link.connection.close()
+
+    def forget(self) -> None:
+        """In a forked child: see Lender.forget."""
+        INHERITED.append(self.link)
+        self.lock, self.waiting, self.link = threading.Lock(), deque(), None

@@ -1,0 +1,110 @@
+"""A host's transaction: what `using` takes, what it refuses, and whom the host's commit wakes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+from sqlalchemy import event as sa_event
+from sqlalchemy.exc import DBAPIError
+
+from ..errors import SECOND_DOOR, MinaError
+from .tables import Schema
+
+Wake = Callable[[str, int], None]
+AUTOCOMMITS = "using(): this connection is in AUTOCOMMIT; it needs a transaction to be part of"
+
+
+def host_connection(connection: Any) -> Connection:
+    """A Connection out of a Connection, a Session or a scoped_session."""
+    if isinstance(connection, Connection):
+        return connection
+    get = getattr(connection, "connection", None)
+    found = get() if callable(get) else None
+    if not isinstance(found, Connection):
+        raise MinaError("using() takes a SQLAlchemy Connection, Session or scoped_session")
+    return found
+
+
+class Hosts:
+    """The host transactions that one store is part of, by the thread that they were brought in."""
+
+    def __init__(self, engine: Engine, schema: Schema) -> None:
+        self.engine = engine
+        self.schema = schema
+        self.open: dict[int, tuple[weakref.ref[Connection], weakref.ref[Any]]] = {}
+        self.known: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+
+    def check(self, host: Connection) -> None:
+        """MinaError, with what to do, where our events could not be part of this connection's transaction."""
+        if host.dialect.name != self.engine.dialect.name:
+            raise MinaError("using(): this connection is to another kind of database than the pipeline's")
+        if not host.in_transaction():
+            raise MinaError("using(): no transaction is open on this connection; use `with engine.begin() as c:`")
+        driver = host.connection.driver_connection
+        if getattr(driver, "autocommit", None) is True or "AUTOCOMMIT" in host.get_execution_options().values():
+            raise MinaError(AUTOCOMMITS)
+        if host.engine not in self.known:
+            if not self.same_database(host):
+                raise MinaError("using(): this connection is to another database than the pipeline's")
+            self.known[host.engine] = True
+
+    def same_database(self, host: Connection) -> bool:
+        """Whether our tables are there to be seen: by the file on SQLite, by the store's own id on PostgreSQL."""
+        if host.dialect.name == "sqlite":
+            ours = os.path.realpath(self.engine.url.database or "")
+            return any(os.path.realpath(row[2] or "") == ours for row in host.exec_driver_sql("PRAGMA database_list"))
+        query = sa.text(f"SELECT value FROM {self.schema.sql('meta')} WHERE name = 'store_id'")
+        with self.engine.connect() as own:
+            ours = own.execute(query).scalar()
+        try:
+            with host.begin_nested():
+                return bool(host.execute(query).scalar() == ours)
+        except DBAPIError:
+            return False
+
+    def brought(self, host: Connection) -> None:
+        """This thread's open host transaction is this one."""
+        self.open[threading.get_ident()] = (weakref.ref(host), weakref.ref(host.get_transaction()))
+
+    def refuse_second_door(self) -> None:
+        """MinaError where a host's transaction of this thread is open: on SQLite it would wait for itself."""
+        found = self.open.get(threading.get_ident())
+        if found is None:
+            return
+        host, transaction = found[0](), found[1]()
+        if host is not None and not host.closed and transaction is not None and transaction.is_active:
+            raise MinaError(SECOND_DOOR)
+        del self.open[threading.get_ident()]
+
+
+PENDING: WeakKeyDictionary[Connection, dict[str, tuple[Wake, int]]] = WeakKeyDictionary()
+"""Sessions that a host's open transaction wrote to, by connection: whom to wake, and the version reached."""
+
+
+def announce_after_commit(host: Connection, wake: Wake, session_id: str, version: int) -> None:
+    """Wake the waiting when the host commits, and not if it rolls back.
+
+    SQLAlchemy tells of a commit just before it; readers are given the version, and look again until it is there.
+    """
+    if host not in PENDING:
+        PENDING[host] = {}
+        sa_event.listen(host, "commit", announce_pending)
+        sa_event.listen(host, "rollback", forget_pending)
+    PENDING[host][session_id] = (wake, version)
+
+
+def announce_pending(host: Connection) -> None:
+    pending, PENDING[host] = PENDING.get(host, {}), {}
+    for session_id, (wake, version) in pending.items():
+        wake(session_id, version)
+
+
+def forget_pending(host: Connection) -> None:
+    PENDING[host] = {}

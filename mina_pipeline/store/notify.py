@@ -1,0 +1,135 @@
+"""Wake-ups between processes over PostgreSQL's NOTIFY: hints, coalesced; whoever waits polls as well."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..log import logger
+from .connections import Lender, backoff
+
+LONGEST = 7_900  # bytes of one NOTIFY; PostgreSQL takes 7,999
+PAUSE = 0.01  # s between two: each takes a lock of the whole server at its commit
+EVERYTHING = ""
+"""A payload that names nothing: look for yourself."""
+
+Told = Callable[[str | None, int], None]
+
+
+def payload(sender: str, reached: dict[str, int]) -> str:
+    """Who tells, and the version that each session has reached."""
+    text = msgspec.json.encode([sender, list(reached.items())])
+    return text.decode() if len(text) <= LONGEST else msgspec.json.encode([sender, []]).decode()
+
+
+class Notifier:
+    """Tells other processes, from one thread that the first commit starts."""
+
+    def __init__(self, lender: Lender, channel: str, sender: str) -> None:
+        self.lender = lender
+        self.channel = channel
+        self.sender = sender
+        self.reset()
+
+    def reset(self) -> None:
+        self.pending: dict[str, int] = {}
+        self.changed = threading.Condition()
+        self.thread: threading.Thread | None = None
+        self.stopped = threading.Event()
+
+    def tell(self, session_id: str, version: int) -> None:
+        with self.changed:
+            self.pending[session_id] = version
+            if self.thread is None:
+                self.thread = threading.Thread(target=self.loop, name="mina-notify", daemon=True)
+                self.thread.start()
+            self.changed.notify()
+
+    def loop(self) -> None:
+        while True:
+            with self.changed:
+                while not self.pending:
+                    if self.stopped.is_set():
+                        return
+                    self.changed.wait(1.0)
+                reached, self.pending = self.pending, {}
+            try:
+                with self.lender.lend() as link:
+                    link.rows("SELECT pg_notify(%s, %s)", (self.channel, payload(self.sender, reached)))
+            except Exception as error:  # a hint less: they poll
+                logger(__name__).info("not notified", error_type=type(error).__name__)
+            self.stopped.wait(PAUSE)
+
+    def close(self) -> None:
+        """Tell what is left to tell, and end."""
+        self.stopped.set()
+        with self.changed:
+            self.changed.notify()
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join(5.0)
+
+
+class Listener:
+    """Hears of other processes' commits, on a connection and a thread of its own."""
+
+    def __init__(self, lender: Lender, channel: str, sender: str, told: Told) -> None:
+        self.lender = lender
+        self.channel = channel
+        self.sender = sender
+        self.told = told
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self.loop, name="mina-listen", daemon=True)
+        self.thread.start()
+
+    def loop(self) -> None:
+        pauses = backoff(float("inf"), longest=5.0)
+        while not self.stopped.is_set():
+            try:
+                self.listen()
+            except Exception as error:
+                logger(__name__).info("not listening", error_type=type(error).__name__)
+            next(pauses)
+
+    def listen(self) -> None:
+        link = self.lender.connect()
+        try:
+            link.cursor.execute(f'LISTEN "{self.channel}"')
+            self.told(None, 0)  # what was told before this moment nobody heard
+            while not self.stopped.is_set():
+                for notification in link.driver.notifies(timeout=0.5):
+                    self.heard(notification.payload)
+                    if self.stopped.is_set():
+                        return
+        finally:
+            link.discard()
+
+    def heard(self, text: str) -> None:
+        sender, reached = read(text)
+        if sender == self.sender:
+            return
+        for session_id, version in reached:
+            self.told(session_id, version)
+        if not reached:
+            self.told(None, 0)
+
+    def close(self) -> None:
+        self.stopped.set()
+        try:
+            with self.lender.lend() as link:
+                link.rows("SELECT pg_notify(%s, %s)", (self.channel, payload(self.sender, {})))  # to wake ourselves
+        except Exception:  # then it wakes by itself
+            pass
+        if self.thread is not threading.current_thread():
+            self.thread.join(5.0)
+
+
+def read(text: str) -> tuple[str, list[tuple[str, int]]]:
+    """A payload's sender and sessions; anybody may notify on a channel, so anything else means: look for yourself."""
+    try:
+        found: Any = msgspec.json.decode(text, type=tuple[str, list[tuple[str, int]]])
+    except msgspec.MsgspecError:
+        return EVERYTHING, []
+    return found[0], found[1]
