@@ -42,7 +42,7 @@ class Settings:
     lock_timeout: float = 10.0
     """How long our own connections wait for a lock: a row's on PostgreSQL, the database's on SQLite."""
     transaction_pooling: bool = False
-    """The URL leads through a proxy such as PgBouncer in transaction mode: nothing is prepared or set on connections."""
+    """The URL leads through a proxy such as PgBouncer in transaction mode: no prepared statements, no LISTEN."""
     synchronous: str = "FULL"
     """SQLite's own setting. NORMAL is faster, and a power cut may take back what was acknowledged last."""
 

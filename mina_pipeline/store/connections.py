@@ -1,4 +1,4 @@
-"""Connections: ours, kept open over SQLAlchemy's pool and lent one at a time; and a host's. Driver errors become ours."""
+"""Connections of our own, kept open over SQLAlchemy's pool and lent one at a time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from ..errors import MinaError, RetryTransaction, StoreBusy, StoreUnreachable
+from ..errors import MinaError, StoreBusy, StoreUnreachable
 from ..log import logger
 from ..projections import Row
+from .refusals import Lost, cause_of, first_line, refusal
 
 Values = Sequence[Any]
 Rows = list[tuple[Any, ...]]
@@ -73,7 +73,7 @@ class OwnLink:
         if not isinstance(error, Exception):
             return True  # interrupted in the middle of a statement
         return self.connection.invalidated or self.connection.dialect.is_disconnect(
-            getattr(error, "orig", error), self.driver, self.cursor
+            cause_of(error), self.driver, self.cursor
         )
 
     def discard(self) -> None:
@@ -84,110 +84,9 @@ class OwnLink:
             pass
 
 
-class HostLink:
-    """A host's connection, in its transaction; any driver of the dialect. We neither begin nor end anything on it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.mark = "?" if connection.dialect.name == "sqlite" else "%s"
-
-    def rows(self, text: str, values: Values = ()) -> Rows:
-        with giving_up(self.connection):
-            return [tuple(row) for row in self.connection.execute(*self.bound(text, values))]
-
-    def count(self, text: str, values: Values = ()) -> int:
-        with giving_up(self.connection):
-            return self.connection.execute(*self.bound(text, values)).rowcount
-
-    def many(self, text: str, rows: Sequence[Values]) -> None:
-        for values in rows:
-            self.count(text, values)
-
-    def fetch(self, statement: sa.Executable) -> list[Row]:
-        with giving_up(self.connection):
-            return by_name(self.connection.execute(statement))
-
-    def bound(self, text: str, values: Values) -> tuple[sa.TextClause, dict[str, Any]]:
-        return named(text, self.mark), {f"p{n}": value for n, value in enumerate(values)}
-
-
-@cache
-def named(text: str, mark: str) -> sa.TextClause:
-    """The text with named parameters, whose types are the statement's own to say."""
-    pieces = text.split(mark)
-    names = [f"p{n}" for n in range(len(pieces) - 1)]
-    joined = pieces[0] + "".join(f":{name}{piece}" for name, piece in zip(names, pieces[1:], strict=True))
-    return sa.text(joined).bindparams(*(sa.bindparam(name, type_=sa.types.NullType()) for name in names))
-
-
 def by_name(result: sa.CursorResult[Any]) -> list[Row]:
     columns = list(map(str, result.keys()))  # SQLAlchemy's are a subclass of str
     return [dict(zip(columns, row, strict=True)) for row in result]
-
-
-# --- what an error means
-
-PG_RETRY = frozenset({"40001", "40P01"})  # serialization failure, deadlock
-PG_LOCKED = "55P03"
-PG_UNPREPARED = frozenset({"26000", "42P05"})  # a pooling proxy gave us another backend
-SQLITE_BUSY, SQLITE_LOCKED, SQLITE_BUSY_SNAPSHOT = 5, 6, 517
-
-
-class Lost(StoreUnreachable):
-    """The connection broke under a statement: whether it took effect is unknown."""
-
-
-class Collided(MinaError):
-    """The database gave up our statement in favour of another's. Nothing was written."""
-
-
-class Locked(MinaError):
-    """A lock was not free in time. Nothing was written."""
-
-
-class Unprepared(MinaError):
-    """The prepared statement is another backend's: there is a pooling proxy in between. Nothing was run."""
-
-
-def refusal(error: BaseException, url: str) -> MinaError | None:
-    """What a driver's or SQLAlchemy's error means, or None where it is a fault of ours."""
-    cause = getattr(error, "orig", None) or error
-    state, code = getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", None)
-    if state in PG_RETRY:
-        return Collided(str(state))
-    if state == PG_LOCKED or (code is not None and code & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)):
-        return Locked(str(cause))
-    if state in PG_UNPREPARED:
-        return Unprepared(str(state))
-    if type(cause).__name__ in ("OperationalError", "InterfaceError") or (state or "").startswith(("08", "53", "57")):
-        return StoreUnreachable(url, first_line(cause))
-    return None
-
-
-def first_line(error: BaseException) -> str:
-    """A driver's message without its detail: a DETAIL line may quote stored values."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def giving_up(host: Connection) -> Iterator[None]:
-    """Inside a host's transaction: what the database gives up reaches the host as RetryTransaction."""
-    try:
-        yield
-    except DBAPIError as error:
-        lost = error.connection_invalidated
-        if lost or isinstance(refusal(error, ""), (Collided, Locked)):
-            advice = ""
-            if host.dialect.name == "sqlite":
-                advice = " On SQLite begin the transaction with BEGIN IMMEDIATE (mina_pipeline.store.sqlite.immediate)."
-            raise RetryTransaction(
-                f"the database gave up the host's transaction ({first_line(error.orig or error)});"
-                f" roll it back and run it again.{advice}"
-            ) from error
-        raise
-
-
-# --- ours
 
 
 class Lender:
@@ -258,7 +157,7 @@ class Lender:
         if isinstance(error, MinaError) or not isinstance(error, Exception):
             return error
         if lost:
-            return Lost(self.url, first_line(getattr(error, "orig", None) or error))
+            return Lost(self.url, first_line(cause_of(error)))
         return refusal(error, self.url) or error
 
     def drop_idle(self) -> None:

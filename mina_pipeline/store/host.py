@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,11 +16,68 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy import event as sa_event
 from sqlalchemy.exc import DBAPIError
 
-from ..errors import SECOND_DOOR, MinaError
+from ..errors import SECOND_DOOR, MinaError, RetryTransaction
+from ..ports import Wake
+from ..projections import Row
+from .connections import Rows, Values, by_name
+from .refusals import Collided, Locked, first_line, refusal
 from .tables import Schema
 
-Wake = Callable[[str, int], None]
 AUTOCOMMITS = "using(): this connection is in AUTOCOMMIT; it needs a transaction to be part of"
+
+
+class HostLink:
+    """A host's connection, in its transaction; any driver of the dialect. We neither begin nor end anything on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.mark = "?" if connection.dialect.name == "sqlite" else "%s"
+
+    def rows(self, text: str, values: Values = ()) -> Rows:
+        with giving_up(self.connection):
+            return [tuple(row) for row in self.connection.execute(*self.bound(text, values))]
+
+    def count(self, text: str, values: Values = ()) -> int:
+        with giving_up(self.connection):
+            return self.connection.execute(*self.bound(text, values)).rowcount
+
+    def many(self, text: str, rows: Sequence[Values]) -> None:
+        for values in rows:
+            self.count(text, values)
+
+    def fetch(self, statement: sa.Executable) -> list[Row]:
+        with giving_up(self.connection):
+            return by_name(self.connection.execute(statement))
+
+    def bound(self, text: str, values: Values) -> tuple[sa.TextClause, dict[str, Any]]:
+        return named(text, self.mark), {f"p{n}": value for n, value in enumerate(values)}
+
+
+@cache
+def named(text: str, mark: str) -> sa.TextClause:
+    """The text with named parameters, whose types are the statement's own to say."""
+    pieces = text.split(mark)
+    names = [f"p{n}" for n in range(len(pieces) - 1)]
+    joined = pieces[0] + "".join(f":{name}{piece}" for name, piece in zip(names, pieces[1:], strict=True))
+    return sa.text(joined).bindparams(*(sa.bindparam(name, type_=sa.types.NullType()) for name in names))
+
+
+@contextmanager
+def giving_up(host: Connection) -> Iterator[None]:
+    """Inside a host's transaction: what the database gives up reaches the host as RetryTransaction."""
+    try:
+        yield
+    except DBAPIError as error:
+        lost = error.connection_invalidated
+        if lost or isinstance(refusal(error, ""), (Collided, Locked)):
+            advice = ""
+            if host.dialect.name == "sqlite":
+                advice = " On SQLite begin the transaction with BEGIN IMMEDIATE (mina_pipeline.store.sqlite.immediate)."
+            raise RetryTransaction(
+                f"the database gave up the host's transaction ({first_line(error.orig or error)});"
+                f" roll it back and run it again.{advice}"
+            ) from error
+        raise
 
 
 def host_connection(connection: Any) -> Connection:
@@ -62,10 +121,10 @@ class Hosts:
             return any(os.path.realpath(row[2] or "") == ours for row in host.exec_driver_sql("PRAGMA database_list"))
         query = sa.text(f"SELECT value FROM {self.schema.sql('meta')} WHERE name = 'store_id'")
         with self.engine.connect() as own:
-            ours = own.execute(query).scalar()
+            mine = own.execute(query).scalar()
         try:
             with host.begin_nested():
-                return bool(host.execute(query).scalar() == ours)
+                return bool(host.execute(query).scalar() == mine)
         except DBAPIError:
             return False
 

@@ -180,7 +180,8 @@ def op_text(schema: Schema, op: Shape) -> str:
     kind, name, columns, one = op
     table, keys = schema.sql(name), KEYS[name]
     if kind == "prune":
-        return f"DELETE FROM {table} AS t USING guard WHERE t.session_id = %s AND NOT (t.{keys[-1]} = ANY(CAST(%s AS text[])))"
+        gone = f"NOT (t.{keys[-1]} {IS_ONE_OF})"
+        return f"DELETE FROM {table} AS t USING guard WHERE t.session_id = %s AND {gone}"
     others = [column for column in columns if column not in keys]
     if kind in ("insert", "upsert"):
         query = f"INSERT INTO {table} ({', '.join(columns)}) SELECT "

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import ForeignSchema, SchemaOutdated, StoreBusy, StoreUnreachable
-from .connections import Locked, backoff, first_line, refusal
+from .connections import backoff
+from .refusals import Locked, first_line, refusal
 from .tables import Schema
 
 HEAD = "0001"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -17,90 +16,20 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from ..codec import recorded
 from ..errors import LeaseLost, MinaError, MissingExtra, SessionBusy, StoreBusy, StoreUnreachable
 from ..events import Position, RecordedEvent
-from ..forks import forget_at_fork
 from ..ports import Append, Claimed, FeedStall, Head, Wake
 from ..projections import KEYS, Op, Row
 from ..settings import Settings
-from . import feed, postgresql, sqlite
-from .connections import (
-    Collided,
-    HostLink,
-    Lender,
-    Link,
-    Locked,
-    Lost,
-    OwnLink,
-    Rows,
-    Unprepared,
-    Values,
-    backoff,
-    first_line,
-)
-from .group_commit import GroupCommit
-from .host import AUTOCOMMITS, Hosts, announce_after_commit, host_connection
+from . import feed, postgresql, sqlite, work
+from .connections import Link, OwnLink, Rows, Values, backoff
+from .host import AUTOCOMMITS, HostLink, announce_after_commit, host_connection
 from .memory import FIRST_ERA, UNFINISHED
-from .notify import Listener, Notifier
+from .refusals import Collided, Locked, Lost, Unprepared, first_line
+from .shared import Shared
 from .tables import Schema, build_schema
+from .texts import Texts
 
 T = TypeVar("T")
 TRIES = 3  # of one statement, when connections break under it
-
-
-class Shared:
-    """What a store and its `using` views have in common: connections, callbacks, threads."""
-
-    def __init__(self, engine: Engine, schema: Schema, settings: Settings) -> None:
-        self.engine = engine
-        self.schema = schema
-        self.settings = settings
-        self.lender = Lender(engine, settings.pool_size, settings.pool_timeout)
-        self.hosts = Hosts(engine, schema)
-        self.callbacks: list[Wake] = []
-        self.writer: GroupCommit | None = None
-        self.notifier: Notifier | None = None
-        self.listener: Listener | None = None
-        self.listens = False
-        self.name = uuid4().hex
-        if engine.dialect.name == "sqlite":
-            self.writer = GroupCommit(self.lender, schema, settings.lock_timeout)
-        else:
-            self.notifier = Notifier(self.lender, self.channel, self.name)
-        forget_at_fork(self)
-
-    @property
-    def channel(self) -> str:
-        return f"{self.schema.namespace or ''}.{self.schema.prefix}wake"[-63:]
-
-    def told(self, session_id: str | None, version: int) -> None:
-        for callback in self.callbacks:
-            callback(session_id, version)
-
-    def committed(self, session_id: str, version: int) -> None:
-        self.told(session_id, version)
-        if self.notifier is not None:
-            self.notifier.tell(session_id, version)
-
-    def listen(self) -> None:
-        self.listens = True
-        if self.notifier is not None and self.listener is None and not self.settings.transaction_pooling:
-            self.listener = Listener(self.lender, self.channel, self.name, self.told)
-
-    def close(self) -> None:
-        for thread in (self.listener, self.notifier, self.writer):
-            if thread is not None:
-                thread.close()
-        self.lender.close()
-
-    def forget(self) -> None:
-        """In a forked child: connections, locks and threads are the parent's; ours are made when they are needed."""
-        self.lender.forget()
-        self.hosts.open.clear()
-        self.name = uuid4().hex
-        if self.writer is not None:
-            self.writer.forget()
-        if self.notifier is not None:
-            self.notifier = Notifier(self.lender, self.channel, self.name)
-        self.listener = None
 
 
 class SqlStore:
@@ -112,6 +41,7 @@ class SqlStore:
         self.host = host
         self.inside = host is not None
         self.postgresql = shared.engine.dialect.name == "postgresql"
+        self.work = shared.schema["work"]
         self.texts = Texts(shared.schema, self.postgresql)
 
     @property
@@ -241,7 +171,7 @@ class SqlStore:
     def holds(self, append: Append) -> bool:
         """Whether the log has the first event of this append."""
         found = self.rows_of(self.texts.event_id, (append.session_id, append.expected + 1))
-        return bool(found) and found[0][0] == append.events[0]["event_id"]
+        return [(append.events[0]["event_id"],)] == found
 
     def raise_if_lease_lost(self, append: Append) -> None:
         if append.guard is None:
@@ -263,7 +193,7 @@ class SqlStore:
         return str(found[0][0]) if found else None
 
     def feed(self, after: Position | None, limit: int | None) -> list[RecordedEvent]:
-        place = () if after is None else (after.era, after.feed_xid, after.seq)
+        place: tuple[int, ...] = () if after is None else (after.era, after.feed_xid, after.seq)
         text = self.texts.feed(after is not None, limit is not None)
         if not self.postgresql:
             place = place[-1:]
@@ -295,52 +225,24 @@ class SqlStore:
         definitions: Sequence[tuple[str, int]],
         exclude: Collection[str] = (),
     ) -> Claimed | None:
-        work = self.schema["work"]
-        free = sa.or_(work.c.until.is_(None), work.c.until <= now)
-        due = sa.and_(work.c.due_at <= now, free, self.known(definitions, exclude))
-        pick = (
-            sa.select(work.c.session_id, work.c.kind, work.c.stage)
-            .where(due)
-            .order_by(work.c.due_at, work.c.session_id, work.c.stage)
-            .limit(1)
-            .with_for_update(skip_locked=True)  # SQLite renders nothing: its transaction is exclusive anyway
-            .cte("pick")
-        )
-        take = (
-            sa.update(work)
-            .where(sa.tuple_(work.c.session_id, work.c.kind, work.c.stage).in_(sa.select(pick)))
-            .values(owner=owner, token=token, until=until, attempts=work.c.attempts + 1)
-            .returning(work)
-        )
-        if not self.fetch(sa.select(work.c.stage).where(due).limit(1)):
+        due = work.claimable(self.work, now, definitions, exclude)
+        if not self.fetch(work.any_due(self.work, due)):
             return None  # an idle worker takes no write lock
         with self.writing() as link:
-            found = link.fetch(take)
+            found = link.fetch(work.take(self.work, due, owner, token, until))
         return Claimed(**{name: found[0][name] for name in Claimed.__dataclass_fields__}) if found else None
 
-    def known(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str]) -> sa.ColumnElement[bool]:
-        work = self.schema["work"]
-        known = sa.tuple_(work.c.definition, work.c.definition_version).in_(list(definitions))
-        return sa.and_(known, work.c.session_id.not_in(list(exclude))) if exclude else known
-
     def renew(self, tokens: Sequence[str], until: int) -> int:
-        work = self.schema["work"]
-        held = sa.select(work.c.token).where(work.c.token.in_(tokens)).with_for_update(skip_locked=True).cte("held")
-        renewed = sa.update(work).where(work.c.token.in_(sa.select(held))).values(until=until)
         with self.writing() as link:
-            return len(link.fetch(renewed.returning(work.c.token)))
+            return len(link.fetch(work.renew(self.work, tokens, until)))
 
     def give_back(self, token: str) -> None:
-        work = self.schema["work"]
-        free = {"owner": None, "token": None, "until": None, "attempts": work.c.attempts - 1}
         with self.writing() as link:
-            link.fetch(sa.update(work).where(work.c.token == token).values(**free).returning(work.c.stage))
+            link.fetch(work.give_back(self.work, token))
 
     def next_due(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str] = ()) -> int | None:
-        work = self.schema["work"]
-        due = sa.case((work.c.until > work.c.due_at, work.c.until), else_=work.c.due_at)
-        rows = self.fetch(sa.select(sa.func.min(due).label("due")).where(self.known(definitions, exclude)))
-        return None if rows[0]["due"] is None else int(rows[0]["due"])
+        due = self.fetch(work.next_due(self.work, definitions, exclude))[0]["due"]
+        return None if due is None else int(due)
 
     # --- Views
 
@@ -372,45 +274,9 @@ class SqlStore:
     def correct(self, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
         self.refuse_second_door()
         with self.writing() as link:
-            return (postgresql if self.postgresql else sqlite).correct(link, self.schema, session_id, expected, ops)
-
-
-class Texts:
-    """The statements of the hot path, written once for a schema."""
-
-    def __init__(self, schema: Schema, on_postgresql: bool) -> None:
-        self.schema = schema
-        self.on_postgresql = on_postgresql
-        self.mark = mark = postgresql.MARK if on_postgresql else sqlite.MARK
-        one_of = postgresql.IS_ONE_OF if on_postgresql else sqlite.IS_ONE_OF
-        events, sessions, work = (schema.sql(name) for name in ("events", "sessions", "work"))
-        self.session_columns, self.all_event_columns, self.segment_columns = (
-            tuple(column.name for column in schema[name].columns) for name in ("sessions", "events", "segments")
-        )
-        row = f"SELECT {', '.join(self.session_columns)} FROM {sessions}"
-        self.load = f"{row} WHERE session_id = {mark}"
-        self.load_by_id = f"{row} WHERE id = {mark}"
-        self.every = f"SELECT {', '.join(self.all_event_columns)} FROM {events}"
-        self.events = f"{self.every} WHERE session_id = {mark} AND version > {mark} ORDER BY version"
-        self.event_id = f"SELECT event_id FROM {events} WHERE session_id = {mark} AND version = {mark}"
-        self.command = (
-            f"SELECT fingerprint FROM {events} WHERE session_id = {mark} AND command_id = {mark}"
-            " AND fingerprint IS NOT NULL"
-        )
-        self.mine = (
-            f"SELECT 1 FROM {work} WHERE session_id = {mark} AND stage = {mark} AND run = {mark} AND token = {mark}"
-        )
-        self.segments = (
-            f"SELECT {', '.join(self.segment_columns)} FROM {schema.sql('segments')}"
-            f" WHERE session_id = {mark} AND segment_id {one_of}"
-        )
-        self.last_seq = f"SELECT coalesce(max(seq), 0) FROM {events}"
-
-    def feed(self, after: bool, limit: bool) -> str:
-        if self.on_postgresql:
-            return feed.feed_text(self.schema, ", ".join(self.all_event_columns), after, limit)
-        where = f" WHERE seq > {self.mark}" if after else ""
-        return f"{self.every}{where} ORDER BY seq" + (f" LIMIT {self.mark}" if limit else "")
+            if self.postgresql:
+                return postgresql.correct(link, self.schema, session_id, expected, ops)
+            return sqlite.correct(link, self.schema, session_id, expected, ops)
 
 
 # --- opening

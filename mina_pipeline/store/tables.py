@@ -14,7 +14,7 @@ Big = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by its
 
 @dataclass(frozen=True, eq=False)
 class Schema:
-    """The tables under one prefix, in one PostgreSQL schema (None: the connection's own). `by_name` lacks the prefix."""
+    """The tables under one prefix, in a PostgreSQL schema (None: the connection's own). `by_name` has no prefix."""
 
     metadata: MetaData
     by_name: dict[str, sa.Table]

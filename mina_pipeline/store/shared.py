@@ -1,0 +1,73 @@
+"""What a store and its views inside host transactions have in common: connections, callbacks, threads."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from sqlalchemy import Engine
+
+from ..forks import forget_at_fork
+from ..ports import Wake
+from ..settings import Settings
+from .connections import Lender
+from .group_commit import GroupCommit
+from .host import Hosts
+from .notify import Listener, Notifier
+from .tables import Schema
+
+
+class Shared:
+    """What a store and its `using` views have in common: connections, callbacks, threads."""
+
+    def __init__(self, engine: Engine, schema: Schema, settings: Settings) -> None:
+        self.engine = engine
+        self.schema = schema
+        self.settings = settings
+        self.lender = Lender(engine, settings.pool_size, settings.pool_timeout)
+        self.hosts = Hosts(engine, schema)
+        self.callbacks: list[Wake] = []
+        self.writer: GroupCommit | None = None
+        self.notifier: Notifier | None = None
+        self.listener: Listener | None = None
+        self.listens = False
+        self.name = uuid4().hex
+        if engine.dialect.name == "sqlite":
+            self.writer = GroupCommit(self.lender, schema, settings.lock_timeout)
+        else:
+            self.notifier = Notifier(self.lender, self.channel, self.name)
+        forget_at_fork(self)
+
+    @property
+    def channel(self) -> str:
+        return f"{self.schema.namespace or ''}.{self.schema.prefix}wake"[-63:]
+
+    def told(self, session_id: str | None, version: int) -> None:
+        for callback in self.callbacks:
+            callback(session_id, version)
+
+    def committed(self, session_id: str | None, version: int) -> None:
+        self.told(session_id, version)
+        if self.notifier is not None and session_id is not None:
+            self.notifier.tell(session_id, version)
+
+    def listen(self) -> None:
+        self.listens = True
+        if self.notifier is not None and self.listener is None and not self.settings.transaction_pooling:
+            self.listener = Listener(self.lender, self.channel, self.name, self.told)
+
+    def close(self) -> None:
+        for thread in (self.listener, self.notifier, self.writer):
+            if thread is not None:
+                thread.close()
+        self.lender.close()
+
+    def forget(self) -> None:
+        """In a forked child: connections, locks and threads are the parent's; ours are made when they are needed."""
+        self.lender.forget()
+        self.hosts.open.clear()
+        self.name = uuid4().hex
+        if self.writer is not None:
+            self.writer.forget()
+        if self.notifier is not None:
+            self.notifier = Notifier(self.lender, self.channel, self.name)
+        self.listener = None

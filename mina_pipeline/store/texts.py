@@ -1,0 +1,44 @@
+"""The statements of the hot path, written once for a schema and a dialect."""
+
+from __future__ import annotations
+
+from . import feed, postgresql, sqlite
+from .tables import Schema
+
+
+class Texts:
+    """The statements of the hot path, written once for a schema."""
+
+    def __init__(self, schema: Schema, on_postgresql: bool) -> None:
+        self.schema = schema
+        self.on_postgresql = on_postgresql
+        self.mark = mark = postgresql.MARK if on_postgresql else sqlite.MARK
+        one_of = postgresql.IS_ONE_OF if on_postgresql else sqlite.IS_ONE_OF
+        events, sessions, work = (schema.sql(name) for name in ("events", "sessions", "work"))
+        self.session_columns, self.all_event_columns, self.segment_columns = (
+            tuple(column.name for column in schema[name].columns) for name in ("sessions", "events", "segments")
+        )
+        row = f"SELECT {', '.join(self.session_columns)} FROM {sessions}"
+        self.load = f"{row} WHERE session_id = {mark}"
+        self.load_by_id = f"{row} WHERE id = {mark}"
+        self.every = f"SELECT {', '.join(self.all_event_columns)} FROM {events}"
+        self.events = f"{self.every} WHERE session_id = {mark} AND version > {mark} ORDER BY version"
+        self.event_id = f"SELECT event_id FROM {events} WHERE session_id = {mark} AND version = {mark}"
+        self.command = (
+            f"SELECT fingerprint FROM {events} WHERE session_id = {mark} AND command_id = {mark}"
+            " AND fingerprint IS NOT NULL"
+        )
+        self.mine = (
+            f"SELECT 1 FROM {work} WHERE session_id = {mark} AND stage = {mark} AND run = {mark} AND token = {mark}"
+        )
+        self.segments = (
+            f"SELECT {', '.join(self.segment_columns)} FROM {schema.sql('segments')}"
+            f" WHERE session_id = {mark} AND segment_id {one_of}"
+        )
+        self.last_seq = f"SELECT coalesce(max(seq), 0) FROM {events}"
+
+    def feed(self, after: bool, limit: bool) -> str:
+        if self.on_postgresql:
+            return feed.feed_text(self.schema, ", ".join(self.all_event_columns), after, limit)
+        where = f" WHERE seq > {self.mark}" if after else ""
+        return f"{self.every}{where} ORDER BY seq" + (f" LIMIT {self.mark}" if limit else "")
