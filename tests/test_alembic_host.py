@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
@@ -111,6 +113,13 @@ def test_a_part_of_our_tables_is_not_ours(host: Host) -> None:
     """Without the version table and all the rest, tables of our names are the host's."""
     host.make(*(f"{host.prefix}{name}" for name in ("events", "sessions", "alembic_version")))
     assert host.autogenerate().count("drop_table") == 3
+
+
+def test_the_plugin_suits_older_releases_of_alembic() -> None:
+    """What the entry point names is a module, and can be iterated over, as Alembic 1.18.0 to 1.20.0 do."""
+    found = [point.load() for point in entry_points(group="alembic.plugins") if "mina_pipeline" in point.name]
+    assert [isinstance(module, ModuleType) for module in found] == [True]
+    assert [list(module) for module in found] == [found] and found[0].setup
 
 
 def test_our_tables_in_another_schema_are_left_alone(postgres_host: Host) -> None:

@@ -6,7 +6,9 @@ that lists `autogenerate_plugins` may leave it out with `~alembic.autogenerate.m
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,3 +58,13 @@ def our_tables(there: Collection[str]) -> set[str]:
         if prefix and prefix != name and {prefix + table for table in FIRST} <= set(there):
             found |= {name} | {prefix + table for table in OURS}
     return found
+
+
+class Plugins(ModuleType):
+    """This module, and the collection of it: before 1.20.1 Alembic iterates over what the entry point names."""
+
+    def __iter__(self) -> Iterator[ModuleType]:
+        yield self
+
+
+sys.modules[__name__].__class__ = Plugins

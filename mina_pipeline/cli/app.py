@@ -18,7 +18,9 @@ from ..errors import (
     InvalidInput,
     MinaError,
     MissingExtra,
+    SchemaOutdated,
     SessionNotFound,
+    StoreBusy,
     StoreUnreachable,
     TranscriptError,
     UpgradeNeeded,
@@ -28,7 +30,7 @@ from ..pipeline import Pipeline
 F = TypeVar("F", bound=Callable[..., Any])
 
 USAGE = (InvalidInput, TranscriptError, SessionNotFound, DefinitionError, UpgradeNeeded)
-UNREACHABLE = (StoreUnreachable, ForeignSchema, MissingExtra)
+UNREACHABLE = (StoreUnreachable, StoreBusy, SchemaOutdated, ForeignSchema, MissingExtra)
 DEFAULT_DB = "sqlite:///mina.db"
 
 
