@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,12 +45,12 @@ class GroupCommit:
 
     def append(self, append: Append) -> bool:
         """True when it is on disk, False where its guard matched no row; StoreBusy after `timeout` s of waiting."""
-        ticket = Ticket(append)
+        ticket, until = Ticket(append), time.monotonic() + self.timeout
         self.waiting.append(ticket)
         self.acquire(ticket)
         try:
             while not ticket.settled:
-                self.lead(ticket)
+                self.lead(ticket, until)
         finally:
             self.lock.release()
         if ticket.error is not None:
@@ -59,9 +60,10 @@ class GroupCommit:
     @contextmanager
     def transaction(self) -> Iterator[OwnLink]:
         """The writing connection inside a transaction that commits on the way out."""
+        until = time.monotonic() + self.timeout
         self.acquire(None)
         try:
-            link = self.begin()
+            link = self.begin(until)
             try:
                 yield link
                 link.driver.execute("COMMIT")
@@ -85,10 +87,10 @@ class GroupCommit:
             return False
         return True
 
-    def lead(self, mine: Ticket) -> None:
+    def lead(self, mine: Ticket, until: float) -> None:
         """Commit what waits, mine among it. A fault of one is not the others': after it each goes alone."""
         try:
-            link = self.begin()
+            link = self.begin(until)
         except Exception as error:
             self.withdrawn(mine)
             mine.error = error
@@ -100,7 +102,7 @@ class GroupCommit:
             self.commit(link, batch)
         except Exception:
             for ticket in batch:
-                self.commit_alone(ticket)
+                self.commit_alone(ticket, until)
         except BaseException:
             # Interrupted: what is not on disk goes back, for those who wait for it to lead themselves.
             self.waiting.extendleft(t for t in reversed(batch) if t is not mine and not t.settled)
@@ -123,13 +125,13 @@ class GroupCommit:
         for ticket, ok in zip(batch, done, strict=True):
             ticket.done = ok
 
-    def commit_alone(self, ticket: Ticket) -> None:
+    def commit_alone(self, ticket: Ticket, until: float) -> None:
         try:
-            self.commit(self.begin(), [ticket])
+            self.commit(self.begin(until), [ticket])
         except Exception as error:
             ticket.error = self.lender.meaning(error)
 
-    def begin(self) -> OwnLink:
+    def begin(self, until: float) -> OwnLink:
         """The writing connection with the write lock held; StoreBusy where another process keeps it."""
         link = self.link = self.link or self.lender.connect()
         try:
@@ -138,7 +140,8 @@ class GroupCommit:
             try:
                 if not sqlite.is_busy(first):
                     raise
-                sqlite.patiently(lambda: link.driver.execute("BEGIN IMMEDIATE"), self.timeout)
+                left = max(until - time.monotonic(), 0.001)  # it waited for the threads before it, too
+                sqlite.patiently(lambda: link.driver.execute("BEGIN IMMEDIATE"), left)
             except Exception as error:
                 self.end(link, error)
                 if sqlite.is_busy(error):

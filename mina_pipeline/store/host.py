@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from ..errors import SECOND_DOOR, MinaError, RetryTransaction
 from ..ports import Wake
 from ..projections import Row
-from .connections import Rows, Values, by_name
+from .connections import Lender, Rows, Values, by_name
 from .refusals import Collided, Locked, first_line, refusal
 from .tables import Schema
 
@@ -94,8 +94,9 @@ def host_connection(connection: Any) -> Connection:
 class Hosts:
     """The host transactions that one store is part of, by the thread that they were brought in."""
 
-    def __init__(self, engine: Engine, schema: Schema) -> None:
-        self.engine = engine
+    def __init__(self, lender: Lender, schema: Schema) -> None:
+        self.lender = lender
+        self.engine = lender.engine
         self.schema = schema
         self.open: dict[int, tuple[weakref.ref[Connection], weakref.ref[Any]]] = {}
         self.known: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
@@ -120,8 +121,8 @@ class Hosts:
             ours = os.path.realpath(self.engine.url.database or "")
             return any(os.path.realpath(row[2] or "") == ours for row in host.exec_driver_sql("PRAGMA database_list"))
         query = sa.text(f"SELECT value FROM {self.schema.sql('meta')} WHERE name = 'store_id'")
-        with self.engine.connect() as own:
-            mine = own.execute(query).scalar()
+        with self.lender.lend() as own:  # the pool itself may have no more to give
+            mine = own.fetch(query)[0]["value"]
         try:
             with host.begin_nested():
                 return bool(host.execute(query).scalar() == mine)

@@ -24,7 +24,7 @@ class Shared:
         self.schema = schema
         self.settings = settings
         self.lender = Lender(engine, settings.pool_size, settings.pool_timeout)
-        self.hosts = Hosts(engine, schema)
+        self.hosts = Hosts(self.lender, schema)
         self.callbacks: list[Wake] = []
         self.writer: GroupCommit | None = None
         self.notifier: Notifier | None = None

@@ -152,19 +152,20 @@ class SqlStore:
             try:
                 with self.shared.lender.lend() as link:
                     done = postgresql.append(link, self.schema, append)
-            except Unprepared:
-                self.shared.lender.stop_preparing()
-            except Collided:
-                return False
-            except Locked:
-                raise SessionBusy(append.session_id, 1) from None
-            except Lost as lost:
-                uncertain = lost
-            except StoreUnreachable as away:
-                raise uncertain or away from None
-            else:
                 # The very same append again: if the first did take effect after all, this one matched no row.
                 return done or (uncertain is not None and self.holds(append))
+            except Unprepared:
+                self.shared.lender.stop_preparing()
+            except Lost as lost:
+                uncertain = lost
+            except MinaError as refused:
+                if uncertain is not None:
+                    raise uncertain from None  # this try wrote nothing; the first is still unknown
+                if isinstance(refused, Collided):
+                    return False
+                if isinstance(refused, Locked):
+                    raise SessionBusy(append.session_id, 1) from None
+                raise
         assert uncertain is not None
         raise uncertain
 

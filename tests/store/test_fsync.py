@@ -93,13 +93,15 @@ def traced(strace: str, folder: Path, synchronous: str, threads: int, count: int
 
 def unsynced(found: list[Call]) -> Iterator[str]:
     """Appends that were acknowledged before a sync of the log that began after the log had been written."""
-    for acknowledged in (call for call in found if call.text.startswith("2<") and '"ACK ' in call.text):
-        mark = re.findall(r"canary-\d+-\d+-", acknowledged.text)[0]
-        written = [c for c in found if c.writes_log and mark in c.text and c.ended < acknowledged.began]
-        # The first write that carries the words: those after it are later appends' on the same page.
-        if not written or not any(
-            c.syncs_log and c.began > written[0].ended and c.ended < acknowledged.began for c in found
-        ):
+    written: dict[str, int] = {}
+    for call in (call for call in found if call.writes_log):
+        for mark in re.findall(r"canary-\d+-\d+-", call.text):
+            written.setdefault(mark, call.ended)  # later ones are other appends' on the same page
+    syncs = [call for call in found if call.syncs_log]
+    for told in (call for call in found if '"ACK ' in call.text):
+        mark = re.findall(r"canary-\d+-\d+-", told.text)[0]
+        since = written.get(mark, told.began)
+        if not any(since < sync.began and sync.ended < told.began for sync in syncs):
             yield mark
 
 

@@ -30,7 +30,6 @@ from mina_pipeline import (
     stage,
 )
 from mina_pipeline.commands import Finalize
-from mina_pipeline.ports import Append
 from mina_pipeline.sessions import load
 from mina_pipeline.states import decide
 from mina_pipeline.store.memory import MemoryStore
@@ -107,9 +106,9 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.prefix = f"e{next(EXAMPLE)}-"
         self.plain: dict[str, Plain] = {}
-        self.stale: list[Append] = []
         self.start = self.pipeline.store.head()
         self.door: Pipeline = self.pipeline
+        self.sent: dict[str, tuple[list[tuple[str | None, str]], str | None]] = {}
 
     @contextmanager
     def outcome(self, error: type[MinaError] | None) -> Iterator[None]:
@@ -119,11 +118,13 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(error):
                 yield
 
-    names = st.sampled_from(["a", "b"])
-    command_ids = st.none() | st.sampled_from(["c1", "c2"])
+    names = st.sampled_from(["a", "a", "a", "b"])
+    command_ids = st.sampled_from([None, "c1", "c1", "c2"])
     expectations = st.sampled_from([ANY_VERSION, ANY_VERSION, ANY_VERSION, NO_STREAM, 1, 2, 3])
     # Ids that callers give never look like the ordinals that the library gives.
-    saying = st.lists(st.tuples(st.none() | st.sampled_from(["x", "y"]), st.sampled_from(["hi", "ho"])), max_size=3)
+    saying = st.sampled_from(
+        [[(None, "hi")], [(None, "ho")], [("x", "hi")], [("x", "ho")], [("y", "hi"), (None, "ho"), ("y", "hi")], []]
+    )
 
     @rule(name=names, expected=st.sampled_from([ANY_VERSION, NO_STREAM]))
     def started(self, name: str, expected: int | None) -> None:
@@ -139,6 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         if (plain := self.plain.get(name)) is None:
             return
+        self.sent[name] = (said, command_id)
         what = f"record {said}"
         error, fresh = plain.ask(what, command_id, expected), plain.record(said)
         if error is None and isinstance(fresh, type):
@@ -150,6 +152,12 @@ class StoreMachine(RuleBasedStateMachine):
                 plain.said.update(fresh)
                 plain.happened("segments_recorded", what, command_id)
             assert session.version == plain.version
+
+    @rule(name=names)
+    def recorded_again(self, name: str) -> None:
+        """The very same call once more, as a client does that got no answer."""
+        if name in self.sent:
+            self.recorded(name, *self.sent[name], ANY_VERSION)
 
     @rule(name=names, command_id=command_ids, expected=expectations)
     def finalized(self, name: str, command_id: str | None, expected: int | None) -> None:
@@ -192,34 +200,31 @@ class StoreMachine(RuleBasedStateMachine):
                 plain.state = "revealed"
                 plain.types += RUNS
 
-    @rule(name=names)
-    def decided(self, name: str) -> None:
-        """Somebody decides on the session as it is now, and is slow to append."""
-        if self.plain.get(name) is None or self.plain[name].state != "recording":
+    @rule(name=names, between=st.sampled_from(["nothing", "record", "finalize"]), command_id=command_ids)
+    def slow(self, name: str, between: str, command_id: str | None) -> None:
+        """Somebody decides, another is quicker, and then the first appends: only where nothing has changed."""
+        plain = self.plain.get(name)
+        if plain is None or plain.state != "recording":
             return
         session_id = self.prefix + name
-        now = load(self.door.store, session_id)
+        now = load(self.pipeline.store, session_id)
+        mark = None if command_id is None else "finalize"
         events = decide(now.state, Finalize(), session_id)
-        self.stale.append(self.pipeline.handler.compose(session_id, now, events, None, None, None, None)[0])
-
-    @rule()
-    def appended(self) -> None:
-        """The slow one appends: only where the session is still as it was."""
-        if not self.stale or self.door is not self.pipeline:
-            return
-        append = self.stale.pop()
-        plain = self.plain[append.session_id.removeprefix(self.prefix)]
-        fits = plain.version == append.expected and plain.state == "recording"
-        # A version that was rolled back and written anew is another version 2: only the number is guarded.
-        assert self.pipeline.store.append(append) is (plain.version == append.expected)
-        if plain.version == append.expected:
-            assert fits
+        append = self.pipeline.handler.compose(session_id, now, events, command_id, mark, None, None)[0]
+        if between == "record":
+            self.recorded(name, [(None, "quick")], None, ANY_VERSION)
+        elif between == "finalize":
+            self.finalized(name, None, ANY_VERSION)
+        fits = between == "nothing" and command_id not in plain.commands
+        assert self.pipeline.store.append(append) is fits
+        if fits:
             plain.state = "finalized"
-            plain.types.append("session_finalized")
+            # The append was made by hand: its fingerprint is that of no command.
+            plain.happened("session_finalized", "by hand", command_id)
 
     @rule(data=st.data(), commits=st.booleans(), acts=st.lists(st.sampled_from(["r", "f", "c", "s"]), max_size=3))
     def in_a_hosts_transaction(self, data: st.DataObject, commits: bool, acts: list[str]) -> None:
-        before, stale = {name: plain.copy() for name, plain in self.plain.items()}, list(self.stale)
+        before = {name: plain.copy() for name, plain in self.plain.items()}
         with self.transaction() as (connection, end):
             self.door = self.pipeline.using(connection)
             try:
@@ -238,7 +243,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.door = self.pipeline
                 end(commits)
         if not commits:
-            self.plain, self.stale = before, stale
+            self.plain = before
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[Any, Callable[[bool], None]]]:
