@@ -109,6 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.start = self.pipeline.store.head()
         self.door: Pipeline = self.pipeline
         self.sent: dict[str, tuple[list[tuple[str | None, str]], str | None]] = {}
+        self.started("a", ANY_VERSION)
 
     @contextmanager
     def outcome(self, error: type[MinaError] | None) -> Iterator[None]:
