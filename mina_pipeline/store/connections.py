@@ -101,56 +101,88 @@ class Lender:
         self.size = size
         self.timeout = timeout
         self.url = engine.url.render_as_string(hide_password=True)
-        self.free: deque[OwnLink] = deque()
-        self.slots = threading.BoundedSemaphore(size)
         self.prepares = True
+        self.reset()
+
+    def reset(self) -> None:
+        self.free: deque[OwnLink] = deque()  # the last one back is the next to go: few are kept warm
+        self.opened = self.waiting = 0
+        self.changed = threading.Condition()
 
     @contextmanager
     def lend(self) -> Iterator[OwnLink]:
         """A connection for a while. StoreBusy where none is free in time, StoreUnreachable, Lost."""
-        if not self.slots.acquire(timeout=self.timeout):
-            raise StoreBusy(f"a connection (all {self.size} are in use)", self.timeout)
+        link = self.take()
         try:
-            link = self.take()
-            try:
-                yield link
-            except BaseException as error:
-                if self.dropped(link, error):
-                    raise self.meaning(error, lost=True) from error
-                self.free.append(link)
-                raise self.meaning(error) from error
-            self.free.append(link)
-        finally:
-            self.slots.release()
+            yield link
+        except BaseException as error:
+            raise self.settled(link, error) from error
+        self.give(link)
 
     def take(self) -> OwnLink:
+        """A connection, to be given back with `give`, or with `settled` after an error."""
         try:
             return self.free.pop()
         except IndexError:
+            return self.wait_or_open()
+
+    def give(self, link: OwnLink) -> None:
+        self.free.append(link)
+        if self.waiting:
+            with self.changed:
+                self.changed.notify()
+
+    def wait_or_open(self) -> OwnLink:
+        with self.changed:
+            self.waiting += 1  # before the look: who gives one back after it finds us waiting
+            try:
+                if not self.changed.wait_for(lambda: self.free or self.opened < self.size, self.timeout):
+                    raise StoreBusy(f"a connection (all {self.size} are in use)", self.timeout)
+                if self.free:
+                    return self.free.pop()
+                self.opened += 1
+            except IndexError:  # a thread that does not wait was quicker
+                return self.wait_or_open()
+            finally:
+                self.waiting -= 1
+        try:
             return self.connect()
+        except BaseException:
+            self.closed(1)
+            raise
+
+    def closed(self, count: int) -> None:
+        with self.changed:
+            self.opened -= count
+            self.changed.notify(count)
+
+    def settled(self, link: OwnLink, error: BaseException) -> BaseException:
+        """Give back a connection that met this error, or let it go; the error to raise."""
+        broken = link.broken(error)
+        if broken:
+            link.discard()
+            self.closed(1)
+            self.drop_idle()  # they will be no better
+        else:
+            self.give(link)
+        return self.meaning(error, broken)
 
     def connect(self) -> OwnLink:
+        """A new connection, beside those that are lent."""
         try:
             link = OwnLink(self.engine.connect())
         except DBAPIError as error:
-            raise StoreUnreachable(self.url, first_line(error.orig or error)) from error
+            raise StoreUnreachable(self.url, first_line(cause_of(error))) from error
         if not self.prepares:
             link.driver.prepare_threshold = None
         return link
 
     def stop_preparing(self) -> None:
         """From here on no statement is prepared: a proxy in between hands each to another backend."""
+        if self.prepares:
+            logger(__name__).warning("no prepared statements behind this proxy; set MINA_TRANSACTION_POOLING=1")
         self.prepares = False
         self.drop_idle()
-        logger(__name__).warning("no prepared statements behind this proxy; set MINA_TRANSACTION_POOLING=1")
-
-    def dropped(self, link: OwnLink, error: BaseException) -> bool:
-        """A broken connection goes, and with it those that were idle: they will be no better."""
-        if not link.broken(error):
-            return False
-        link.discard()
-        self.drop_idle()
-        return True
 
     def meaning(self, error: BaseException, lost: bool = False) -> BaseException:
         """The error to raise for one that a statement met."""
@@ -161,20 +193,29 @@ class Lender:
         return refusal(error, self.url) or error
 
     def drop_idle(self) -> None:
-        while self.free:
-            self.free.pop().discard()
+        for link in self.idle():
+            link.discard()
+
+    def idle(self) -> Iterator[OwnLink]:
+        """Each connection that nobody has, taken out."""
+        while True:
+            try:
+                link = self.free.pop()
+            except IndexError:
+                return
+            yield link
+            self.closed(1)
 
     def close(self) -> None:
-        while self.free:
-            self.free.pop().connection.close()
+        for link in self.idle():
+            link.connection.close()
         self.engine.dispose()
 
     def forget(self) -> None:
         """In a forked child: the parent's connections are not ours to use, nor even to close."""
         INHERITED.append((self.engine.pool, self.free))
         self.engine.dispose(close=False)
-        self.free = deque()
-        self.slots = threading.BoundedSemaphore(self.size)
+        self.reset()
 
 
 INHERITED: list[object] = []

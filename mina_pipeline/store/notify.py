@@ -36,32 +36,44 @@ class Notifier:
 
     def reset(self) -> None:
         self.pending: dict[str, int] = {}
+        self.idle = True
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
         self.stopped = threading.Event()
 
     def tell(self, session_id: str, version: int) -> None:
-        with self.changed:
-            self.pending[session_id] = version
-            if self.thread is None:
-                self.thread = threading.Thread(target=self.loop, name="mina-notify", daemon=True)
-                self.thread.start()
-            self.changed.notify()
+        """Cheap while the thread is busy or pauses: it looks again before it goes idle."""
+        self.pending[session_id] = version
+        if self.idle:
+            with self.changed:
+                if self.thread is None:
+                    self.thread = threading.Thread(target=self.loop, name="mina-notify", daemon=True)
+                    self.thread.start()
+                self.changed.notify()
 
     def loop(self) -> None:
-        while True:
-            with self.changed:
-                while not self.pending:
-                    if self.stopped.is_set():
-                        return
-                    self.changed.wait(1.0)
-                reached, self.pending = self.pending, {}
+        while self.wait():
+            reached: dict[str, int] = {}
+            while self.pending:
+                session_id, version = self.pending.popitem()
+                reached[session_id] = version
             try:
                 with self.lender.lend() as link:
                     link.rows("SELECT pg_notify(%s, %s)", (self.channel, payload(self.sender, reached)))
             except Exception as error:  # a hint less: they poll
                 logger(__name__).info("not notified", error_type=type(error).__name__)
             self.stopped.wait(PAUSE)
+
+    def wait(self) -> bool:
+        """Until there is something to tell; False when there is not and never will be."""
+        with self.changed:
+            self.idle = True  # before the look: who tells after it finds us idle, and waits for this lock
+            while not self.pending:
+                if self.stopped.is_set():
+                    return False
+                self.changed.wait(1.0)
+            self.idle = False
+            return True
 
     def close(self) -> None:
         """Tell what is left to tell, and end."""

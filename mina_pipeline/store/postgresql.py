@@ -7,6 +7,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import URL, Engine, event
 
@@ -19,6 +20,7 @@ from .tables import Schema, event_columns
 MARK = "%s"
 IS_ONE_OF = "= ANY(CAST(%s AS text[]))"
 SAFE_HEAD = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+JSON = msgspec.json.Encoder()
 XID = "pg_current_xact_id()::text::bigint"
 
 
@@ -62,60 +64,61 @@ def append(link: Link, schema: Schema, append: Append) -> bool:
 
     Each part after the guard reads from it, so where the guard matches no row nothing is written at all.
     """
-    text = compiled(schema, shape(append))
-    return bool(link.rows(text, values(schema, append))[0][0] == 1)
-
-
-Shape = tuple[Any, ...]
-"""What the text depends on: which guards, which columns, one row or several. Never a value."""
-
-
-def shape(append: Append) -> Shape:
-    return (
+    session, guard, events = append.session, append.guard, append.events
+    text, pick = compiled(
+        schema,
         append.expected == 0,
         append.command_id is not None,
-        append.guard is not None,
-        tuple(append.session),
-        len(append.events) == 1,
-        tuple(op_shape(op) for op in append.ops),
+        guard is not None,
+        tuple(session),
+        len(events) == 1,
+        tuple([op_shape(op) for op in append.ops]),
     )
+    where: tuple[Any, ...] = () if append.expected == 0 else (append.session_id, append.expected)
+    if append.command_id is not None and where:
+        command: tuple[Any, ...] = (append.session_id, append.command_id)
+    else:
+        command = ()
+    values: list[Any]
+    if guard is None:
+        values = [*session.values(), *where, *command]
+    else:
+        values = [*where, guard.stage, guard.run, guard.token, *command, *session.values()]
+    if len(events) == 1:
+        values += pick(events[0])
+    else:
+        values.append(json_rows(events))
+    for op in append.ops:
+        values += op_values(op)
+    return bool(link.rows(text, values)[0][0] == 1)
 
 
-def op_shape(op: Op) -> Shape:
+OpShape = tuple[str, str, tuple[str, ...], bool]
+"""What an operation's text depends on: kind, table, columns, one row or several. Never a value."""
+
+
+def op_shape(op: Op) -> OpShape:
     return (op.kind, op.table, tuple(op.rows[0]), len(op.rows) == 1)
 
 
 @cache
-def compiled(schema: Schema, shape: Shape) -> str:
-    first, by_command, by_token, session, one_event, ops = shape
+def compiled(
+    schema: Schema,
+    first: bool,
+    by_command: bool,
+    by_token: bool,
+    session: tuple[str, ...],
+    one_event: bool,
+    ops: tuple[OpShape, ...],
+) -> tuple[str, Callable[[Row], tuple[Any, ...]]]:
+    """The statement for every append of this shape, and what picks an event row's values in its order."""
+    columns = event_columns(schema)
     parts = [
         first_row(schema, session) if first else next_row(schema, session, by_command, by_token),
-        events_part(schema, one_event),
+        events_part(schema, columns, one_event),
         *(f"op{n} AS ({op_text(schema, op)})" for n, op in enumerate(ops)),
     ]
-    return f"WITH {', '.join(parts)} SELECT count(*) FROM guard"
-
-
-def values(schema: Schema, append: Append) -> list[Any]:
-    """What the text's marks stand for, in their order."""
-    session, guard = append.session.values(), append.guard
-    where: list[Any] = [] if append.expected == 0 else [append.session_id, append.expected]
-    command = [append.session_id, append.command_id] if where and append.command_id is not None else []
-    if guard is None:
-        found = [*session, *where, *command]
-    else:
-        found = [*where, guard.stage, guard.run, guard.token, *command, *session]
-    pick = picked(event_columns(schema))
-    rows = [pick(row) for row in append.events]
-    found.extend(rows[0] if len(rows) == 1 else map(list, zip(*rows, strict=True)))
-    for op in append.ops:
-        found.extend(op_values(op))
-    return found
-
-
-@cache
-def picked(columns: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
-    return itemgetter(*columns)
+    return f"WITH {', '.join(parts)} SELECT count(*) FROM guard", itemgetter(*columns)
 
 
 RETURNING = "RETURNING s.session_id, s.era, s.feed_xid"
@@ -161,21 +164,19 @@ def next_row(schema: Schema, columns: Sequence[str], by_command: bool, by_token:
     )
 
 
-def events_part(schema: Schema, one: bool) -> str:
-    columns = event_columns(schema)
-    names = ", ".join(columns)
-    into = f"appended AS (INSERT INTO {schema.sql('events')} ({names}, era, feed_xid)"
+def events_part(schema: Schema, columns: tuple[str, ...], one: bool) -> str:
+    into = f"appended AS (INSERT INTO {schema.sql('events')} ({', '.join(columns)}, era, feed_xid)"
     if one:
         return f"{into} SELECT {marks(schema, 'events', columns)}, guard.era, guard.feed_xid FROM guard)"
-    chosen = ", ".join(f"e.{column}" for column in columns)
-    rows = unnest(schema, "events", columns, "e")
+    chosen = fields(schema, "events", columns, "e")
+    rows = recordset(schema, "events", columns, "e")
     return f"{into} SELECT {chosen}, guard.era, guard.feed_xid FROM guard, {rows} ORDER BY e.version)"
 
 
 # --- row operations
 
 
-def op_text(schema: Schema, op: Shape) -> str:
+def op_text(schema: Schema, op: OpShape) -> str:
     """A row operation that does nothing unless the CTE `guard` has a row."""
     kind, name, columns, one = op
     table, keys = schema.sql(name), KEYS[name]
@@ -188,25 +189,26 @@ def op_text(schema: Schema, op: Shape) -> str:
         if one:
             query += f"{marks(schema, name, columns)} FROM guard"
         else:
-            query += f"{', '.join(f'r.{c}' for c in columns)} FROM guard, {unnest(schema, name, columns, 'r')}"
+            query += f"{fields(schema, name, columns, 'r')} FROM guard, {recordset(schema, name, columns, 'r')}"
         if kind == "upsert":
             sets = ", ".join(f"{column} = excluded.{column}" for column in others)
             query += f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets}"
         return query
-    rows = unnest(schema, name, columns, "r")
+    rows = recordset(schema, name, columns, "r")
     match = " AND ".join(f"t.{key} = r.{key}" for key in keys)
     if kind == "delete":
         return f"DELETE FROM {table} AS t USING guard, {rows} WHERE {match}"
-    sets = ", ".join(f"{column} = r.{column}" for column in others)
+    sets = ", ".join(f"{column} = {fields(schema, name, (column,), 'r')}" for column in others)
     return f"UPDATE {table} AS t SET {sets} FROM guard, {rows} WHERE {match}"
 
 
 def op_values(op: Op) -> list[Any]:
+    """What the marks of `op_text` stand for."""
     if op.kind == "prune":
         return [op.rows[0]["session_id"], list(op.keep)]
     if len(op.rows) == 1 and op.kind in ("insert", "upsert"):
         return list(op.rows[0].values())
-    return [[row[column] for row in op.rows] for column in op.rows[0]]
+    return [json_rows(op.rows)]
 
 
 def correct(link: Link, schema: Schema, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
@@ -218,10 +220,22 @@ def correct(link: Link, schema: Schema, session_id: str, expected: int, ops: Seq
     return bool(link.rows(f"WITH {', '.join(parts)} SELECT count(*) FROM guard", given)[0][0] == 1)
 
 
-def unnest(schema: Schema, table: str, columns: Sequence[str], alias: str) -> str:
-    """Rows as a table expression: one array a column."""
-    arrays = ", ".join(f"CAST(%s AS {sql_type(schema[table].c[column])}[])" for column in columns)
-    return f"unnest({arrays}) AS {alias}({', '.join(columns)})"
+def recordset(schema: Schema, table: str, columns: Sequence[str], alias: str) -> str:
+    """Rows as a table expression, from one JSON text: an array a column costs the driver several times as much."""
+    types = (sql_type(schema[table].c[column]) for column in columns)
+    shape = ", ".join(f"{c} {'text' if t == 'bytea' else t}" for c, t in zip(columns, types, strict=True))
+    return f"json_to_recordset(CAST(%s AS json)) AS {alias}({shape})"
+
+
+def fields(schema: Schema, table: str, columns: Sequence[str], alias: str) -> str:
+    """The columns of a recordset as they are stored: JSON has bytes in base64."""
+    return ", ".join(
+        f"decode({alias}.{c}, 'base64')" if sql_type(schema[table].c[c]) == "bytea" else f"{alias}.{c}" for c in columns
+    )
+
+
+def json_rows(rows: Sequence[Row]) -> str:
+    return JSON.encode(rows).decode()
 
 
 def marks(schema: Schema, table: str, columns: Sequence[str]) -> str:

@@ -69,12 +69,16 @@ class SqlStore:
             try:
                 with self.shared.lender.lend() as link:
                     return act(link)
-            except Unprepared:
-                self.shared.lender.stop_preparing()
-            except Lost:
+            except (Lost, Unprepared) as error:
                 if last:
                     raise
+                self.noticed(error)
         raise AssertionError("unreachable")
+
+    def noticed(self, error: MinaError) -> None:
+        """What an error says of connections to come."""
+        if isinstance(error, Unprepared):
+            self.shared.lender.stop_preparing()
 
     @contextmanager
     def writing(self) -> Iterator[Link]:
@@ -92,7 +96,21 @@ class SqlStore:
             self.shared.hosts.refuse_second_door()
 
     def rows_of(self, text: str, values: Values = ()) -> Rows:
-        return self.reading(lambda link: link.rows(text, values))
+        """What `reading` does for one statement, with fewer frames: every load comes through here."""
+        if self.host is not None:
+            return self.host.rows(text, values)
+        lender = self.shared.lender
+        link = lender.take()
+        try:
+            found: Rows = link.cursor.execute(text, values).fetchall()
+        except BaseException as error:
+            meant = lender.settled(link, error)
+            if isinstance(meant, (Lost, Locked, Unprepared)):
+                self.noticed(meant)
+                return self.reading(lambda link: link.rows(text, values))
+            raise meant from error
+        lender.give(link)
+        return found
 
     def fetch(self, statement: sa.Executable) -> list[Row]:
         return self.reading(lambda link: link.fetch(statement))

@@ -77,7 +77,7 @@ class CuttingProxy:
         self.door.close()
 
 
-def received(end: socket.socket):  # noqa: ANN201
+def received(end: socket.socket):
     while True:
         try:
             data = end.recv(1 << 16)

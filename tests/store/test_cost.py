@@ -17,9 +17,13 @@ FEW, MANY = share(1_000, 10_000), share(10_000, 1_000_000)
 
 
 def sql_store(pipeline: Pipeline) -> SqlStore:
-    if not isinstance(pipeline.store, SqlStore):
+    store = pipeline.store
+    if not isinstance(store, SqlStore):
         pytest.skip("memory has no statements")
-    return pipeline.store
+    if store.shared.notifier is not None:  # it would borrow the connection that is warm, or watched
+        store.shared.notifier.close()
+        store.shared.notifier = None
+    return store
 
 
 @contextmanager
@@ -28,8 +32,9 @@ def statements(store: SqlStore) -> Iterator[list[str]]:
     sent: list[str] = []
     writer = store.shared.writer
     assert writer is not None
-    links = [writer.begin(), *store.shared.lender.free]
-    links[0].driver.execute("ROLLBACK")
+    assert writer.link is not None
+    links = [writer.link, store.shared.lender.take()]
+    store.shared.lender.give(links[1])
     for link in links:
         link.driver.set_trace_callback(sent.append)
     yield sent
@@ -40,9 +45,6 @@ def statements(store: SqlStore) -> Iterator[list[str]]:
 @contextmanager
 def round_trips(store: SqlStore) -> Iterator[list[str]]:
     """What libpq writes to its connection: a line for each message, a Sync ends each round trip."""
-    if store.shared.notifier is not None:  # it would borrow the connection that is watched
-        store.shared.notifier.close()
-        store.shared.notifier = None
     with store.shared.lender.lend() as link:
         driver = link.driver
     messages: list[str] = []
@@ -83,6 +85,7 @@ def test_one_append_is_one_round_trip(pipeline: Pipeline) -> None:
 
 def test_a_repeated_command_writes_nothing(pipeline: Pipeline) -> None:
     """A command that took effect before costs reads only."""
+    sql_store(pipeline)
     session_id = pipeline.start_session().session_id
     pipeline.finalize(session_id)
     pipeline.finalize(session_id)
@@ -92,6 +95,7 @@ def test_a_repeated_command_writes_nothing(pipeline: Pipeline) -> None:
 
 def test_the_thousandth_segment_costs_what_the_first_did(pipeline: Pipeline) -> None:
     """Recording sends the same statements whatever is recorded already."""
+    sql_store(pipeline)
     session_id = pipeline.start_session().session_id
     pipeline.record(session_id, [Segment("x", 0, 1, segment_id="0")])
     pipeline.record(session_id, [Segment("x", 0, 1, segment_id="1")])
