@@ -310,6 +310,10 @@ class Pipeline:
         """Compare snapshot, read models, versions and hashes with the log."""
         return recovery.verify(self.store, session_id)
 
+    def unlisted(self) -> list[recovery.Problem]:
+        """Sessions that the log knows and the session rows do not; `verify` could not be asked for them."""
+        return list(recovery.unlisted(self.store))
+
     def rebuild(self, session_id: str) -> int:
         """Write the read models anew from the log, in place; how many rows were wrong."""
         return recovery.rebuild(self.store, session_id)

@@ -89,6 +89,10 @@ Wake = Callable[[str | None, int], None]
 """Called with a session and the version it has reached, or with None: something happened, look for yourself."""
 
 
+Header = tuple[str, int, str, int, int, int]
+"""An event without its body: session id, version, type, and its position's three parts."""
+
+
 @dataclass(frozen=True)
 class Head:
     """A place before everything that is yet to come to the feed.
@@ -161,6 +165,10 @@ class EventStore(Protocol):
 
     def feed(self, after: Position | None, limit: int | None) -> list[RecordedEvent]:
         """Events of all sessions after a position up to the safe head, in order per session; never blocks."""
+        ...
+
+    def headers(self, after: Position | None, limit: int) -> list[Header]:
+        """The feed without the bodies: what a reader of everything goes by."""
         ...
 
     def head(self) -> Head:

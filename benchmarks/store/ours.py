@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mina_pipeline import Pipeline
+from mina_pipeline import Pipeline, Position
 from mina_pipeline.codec import chain, decode
-from mina_pipeline.ports import Append, Store
+from mina_pipeline.ports import Append, Header, Store
 from mina_pipeline.sessions import Loaded, load
 from mina_pipeline.states import State
 
@@ -63,17 +63,12 @@ def loader(store: Store) -> Callable[[str], Loaded]:
     return lambda session_id: load(store, session_id)
 
 
-def stream(store: Any, columns: tuple[str, ...]) -> Iterator[list[tuple[Any, ...]]]:
-    """All events in the feed's order, a page at a time: these columns. Stands in for a method of the store."""
-    key = ("era", "feed_xid", "seq") if store.postgresql else ("seq",)
-    mark, order = store.texts.mark, ", ".join(key)
-    chosen = f"SELECT {', '.join((*columns, *key))} FROM {store.schema.sql('events')}"
-    rest = f" ORDER BY {order} LIMIT {PAGE}"
-    page = store.rows_of(chosen + rest)
-    while page:
+def stream(store: Store) -> Iterator[list[Header]]:
+    """The headers of all events in the feed's order, a page at a time."""
+    after: Position | None = None
+    while page := store.headers(after, PAGE):
         yield page
-        last = page[-1][-len(key) :]
-        page = store.rows_of(f"{chosen} WHERE ({order}) > ({', '.join([mark] * len(key))}){rest}", last)
+        after = Position(*page[-1][3:])
 
 
 def whole_states(store: Store, evolve: Callable[[dict[str, State], str, Any], None]) -> dict[str, State]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 
 import click
 
@@ -49,16 +50,17 @@ def replay(session_id: str, to: int | None, db: str | None, app: str | None, as_
 @shared
 def verify(session_id: str | None, db: str | None, app: str | None, as_json: bool) -> None:
     """Compare snapshot, read models, versions and hashes with the log; exit 1 where something differs."""
-    checked = found = 0
+    found = 0
     with open_pipeline(db, app) as pipeline:
-        for one in chosen(pipeline, session_id):
-            checked += 1
-            for problem in pipeline.verify(one):
-                found += 1
-                if as_json:
-                    print_json(builtins(problem))
-                else:
-                    click.echo(f"{problem.session_id}: {problem.what}: {problem.detail}")
+        ids = chosen(pipeline, session_id)
+        checked = len(ids)
+        unlisted = pipeline.unlisted() if session_id is None else []
+        for problem in chain(unlisted, chain.from_iterable(map(pipeline.verify, ids))):
+            found += 1
+            if as_json:
+                print_json(builtins(problem))
+            else:
+                click.echo(f"{problem.session_id}: {problem.what}: {problem.detail}")
     if as_json:
         print_json({"checked": checked, "problems": found})
     else:

@@ -66,7 +66,7 @@ class GroupCommit:
             link = self.begin(until)
             try:
                 yield link
-                link.driver.execute("COMMIT")
+                link.cursor.execute("COMMIT")
             except BaseException as error:
                 self.end(link, error)
                 raise self.lender.meaning(error) from error
@@ -112,7 +112,7 @@ class GroupCommit:
         done: list[bool] = []
         try:
             done = sqlite.append_all(link, self.schema, [ticket.append for ticket in batch])
-            link.driver.execute("COMMIT")
+            link.cursor.execute("COMMIT")
         except BaseException as error:
             if isinstance(error, Exception) or not done or link.driver.in_transaction:
                 self.end(link, error)
@@ -135,7 +135,7 @@ class GroupCommit:
         """The writing connection with the write lock held; StoreBusy where another process keeps it."""
         link = self.link = self.link or self.lender.connect()
         try:
-            link.driver.execute("BEGIN IMMEDIATE")
+            link.cursor.execute("BEGIN IMMEDIATE")
         except Exception as first:
             try:
                 if not sqlite.is_busy(first):

@@ -11,7 +11,7 @@ from ..codec import recorded
 from ..errors import SECOND_DOOR, LeaseLost, MinaError, StoreBusy
 from ..events import Position, RecordedEvent
 from ..forks import forget_at_fork
-from ..ports import Append, Claimed, FeedStall, Head, Wake
+from ..ports import Append, Claimed, FeedStall, Head, Header, Wake
 from ..projections import KEYS, Op, Row
 
 FIRST_ERA = 1
@@ -200,6 +200,11 @@ class MemoryStore:
         start = after.seq if after else 0
         rows = self._view.log[start : None if limit is None else start + limit]
         return [recorded(row) for row in rows]
+
+    def headers(self, after: Position | None, limit: int) -> list[Header]:
+        start = after.seq if after else 0
+        rows = self._view.log[start : start + limit]
+        return [(r["session_id"], r["version"], r["type"], r["era"], r["feed_xid"], r["seq"]) for r in rows]
 
     def head(self) -> Head:
         return Head(Position(FIRST_ERA, 0, len(self._view.log)), {})

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from ..codec import recorded
 from ..errors import LeaseLost, MinaError, MissingExtra, SessionBusy, StoreBusy, StoreUnreachable
 from ..events import Position, RecordedEvent
-from ..ports import Append, Claimed, FeedStall, Head, Wake
+from ..ports import Append, Claimed, FeedStall, Head, Header, Wake
 from ..projections import KEYS, Op, Row
 from ..settings import Settings
 from . import feed, postgresql, sqlite, work
@@ -166,14 +166,19 @@ class SqlStore:
     def append_own(self, append: Append) -> bool:
         """One statement on PostgreSQL. Where the connection broke under it, the log says whether it took effect."""
         uncertain: Lost | None = None
+        lender = self.shared.lender
         for _ in range(TRIES):
             try:
-                with self.shared.lender.lend() as link:
+                link = lender.take()
+                try:
                     done = postgresql.append(link, self.schema, append)
+                except BaseException as error:
+                    raise lender.settled(link, error) from error
+                lender.give(link)
                 # The very same append again: if the first did take effect after all, this one matched no row.
                 return done or (uncertain is not None and self.holds(append))
             except Unprepared:
-                self.shared.lender.stop_preparing()
+                lender.stop_preparing()
             except Lost as lost:
                 uncertain = lost
             except MinaError as refused:
@@ -219,6 +224,10 @@ class SqlStore:
         columns = self.texts.all_event_columns
         found = self.rows_of(text, place if limit is None else (*place, limit))
         return [recorded(dict(zip(columns, row, strict=True))) for row in found]
+
+    def headers(self, after: Position | None, limit: int) -> list[Header]:
+        place: tuple[int, ...] = () if after is None else (after.era, after.feed_xid, after.seq)
+        return self.rows_of(self.texts.headers(after is not None), (*(place if self.postgresql else place[-1:]), limit))
 
     def head(self) -> Head:
         if self.postgresql:

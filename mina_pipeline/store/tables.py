@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -20,14 +20,17 @@ class Schema:
     by_name: dict[str, sa.Table]
     prefix: str
     namespace: str | None
+    names: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> sa.Table:
         return self.by_name[name]
 
     def sql(self, name: str) -> str:
         """A table's, or the sequence's, full name as it stands in SQL text."""
-        space = f'"{self.namespace}".' if self.namespace else ""
-        return f'{space}"{self.prefix}{name}"'
+        if name not in self.names:
+            space = f'"{self.namespace}".' if self.namespace else ""
+            self.names[name] = f'{space}"{self.prefix}{name}"'
+        return self.names[name]
 
 
 def build_schema(prefix: str = "mina_", namespace: str | None = None) -> Schema:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from . import feed, postgresql, sqlite
 from .tables import Schema
 
+HEADER = ("session_id", "version", "type", "era", "feed_xid", "seq")
+
 
 class Texts:
     """The statements of the hot path, written once for a schema."""
@@ -38,7 +40,15 @@ class Texts:
         self.last_seq = f"SELECT coalesce(max(seq), 0) FROM {events}"
 
     def feed(self, after: bool, limit: bool) -> str:
+        return self.page(self.all_event_columns, after, limit)
+
+    def headers(self, after: bool) -> str:
+        return self.page(HEADER, after, True)
+
+    def page(self, columns: tuple[str, ...], after: bool, limit: bool) -> str:
+        chosen = ", ".join(columns)
         if self.on_postgresql:
-            return feed.feed_text(self.schema, ", ".join(self.all_event_columns), after, limit)
+            return feed.feed_text(self.schema, chosen, after, limit)
         where = f" WHERE seq > {self.mark}" if after else ""
-        return f"{self.every}{where} ORDER BY seq" + (f" LIMIT {self.mark}" if limit else "")
+        text = f"SELECT {chosen} FROM {self.schema.sql('events')}{where} ORDER BY seq"
+        return text + (f" LIMIT {self.mark}" if limit else "")

@@ -169,6 +169,19 @@ class StoreContract:
         rest = pipeline.feed(after=str(first[-1].position))
         assert [e.event_id for e in first + rest] == [e.event_id for e in found]
 
+    def test_headers_are_the_feed_without_bodies(self, pipeline: Pipeline) -> None:
+        """Headers come as the feed does, page by page; a session that has lost its row is found by them."""
+        session_id = ready(pipeline)
+        count = len(shown(pipeline, Position(0, 0, 0), 3))
+        headers = pipeline.store.headers(None, count)
+        assert [h[:3] for h in headers] == [(e.session_id, e.version, e.type) for e in pipeline.feed()]
+        rest = pipeline.store.headers(Position(*headers[0][3:]), 1)
+        assert rest == headers[1:2]
+        assert pipeline.unlisted() == []
+        gone = Op("delete", "sessions", ({"session_id": session_id},))
+        assert pipeline.store.correct(session_id, pipeline.get(session_id).version, [gone])
+        assert [problem.session_id for problem in pipeline.unlisted()] == [session_id]
+
     def test_subscribers_hear_everything_once(self, pipeline: Pipeline) -> None:
         """A subscriber has heard each event of each session once and in order when run_until_idle returns."""
         heard: list[RecordedEvent] = []

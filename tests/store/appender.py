@@ -1,4 +1,4 @@
-"""Processes that append until they are killed, forked from one that has everything imported: many can be killed a second.
+"""Processes that append until they are killed, forked from one that has everything imported: many a second.
 
 Run as a program: each line of stdin, a URL, a table prefix and a name, forks one. Stdout tells `pid <n>`, then, each
 after the store's answer, `<session id> <version> <segment id or ->`, and `end` when it is dead.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 
 import sqlalchemy as sa
@@ -73,11 +75,13 @@ class CuttingProxy:
     def __enter__(self) -> CuttingProxy:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.door.close()
 
 
-def received(end: socket.socket):
+def received(end: socket.socket) -> Iterator[bytes]:
     while True:
         try:
             data = end.recv(1 << 16)
@@ -90,8 +94,6 @@ def received(end: socket.socket):
 
 def hang_up(*ends: socket.socket) -> None:
     for end in ends:
-        try:
+        with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         end.close()

@@ -1,4 +1,4 @@
-"""PostgreSQL connections that break under a statement: each command takes effect once, and nothing acknowledged is lost."""
+"""PostgreSQL connections that break under a statement: each command takes effect once, nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def took_effect_once(pipeline: Pipeline, session_id: str, kind: str) -> None:
 def test_a_backend_ended_before_or_in_its_commit(
     pipeline: Pipeline, admin: Any, holding: Callable[[str], Callable[[], None]], where: str, act: str
 ) -> None:
-    """A backend ended in the middle of an append, or of its commit, is made good by another: the caller sees success."""
+    """A backend ended in an append, or in its commit, is made good by another; the caller sees success."""
     session_id = pipeline.start_session().session_id
     release = holding(where)
     do, kind = ACTS[act]
@@ -149,7 +149,7 @@ def test_a_connection_cut_while_the_server_is_at_work(
 def test_an_unknown_outcome_is_not_called_busy(
     postgres_url: str, settings: Settings, admin: Any, holding: Callable[[str], Callable[[], None]]
 ) -> None:
-    """Where the cut statement is at work for longer than the next may wait for it, the caller hears that it is unknown."""
+    """Where the cut statement is at work for longer than the next may wait, the caller hears that it is unknown."""
     impatient = replace(settings, lock_timeout=0.3)
     with CuttingProxy(postgres_url) as proxy, Pipeline.open(proxy.url, settings=impatient) as pipeline:
         session_id = pipeline.start_session().session_id
@@ -205,7 +205,7 @@ def end(admin: Any, pids: set[int]) -> set[int]:
 def test_backends_ended_at_random(pipeline: Pipeline, admin: Any, storm: bool) -> None:
     """Four threads lose backends at random: each command takes effect once, unknown ones by sending them again.
 
-    One by one nobody notices. In a storm, where new connections are ended as they are made, callers see StoreUnreachable.
+    One by one nobody notices. In a storm, where new connections are ended at once, callers see StoreUnreachable.
     """
     random, wanted = dice(), share(20, 500)
     own = [pipeline.start_session().session_id for _ in range(4)]
@@ -264,7 +264,9 @@ def test_backends_ended_at_random(pipeline: Pipeline, admin: Any, storm: bool) -
     assert reads == sorted(reads)
     print(f"{len(ended)} ended, {len(done)} done, {len(unknown)} unknown, {sum(again)} sent again, {len(reads)} reads")
     recorded = Counter(
-        (session_id, row["text"]) for session_id in (*own, shared) for row in pipeline.store.rows("segments", session_id)
+        (session_id, row["text"])
+        for session_id in (*own, shared)
+        for row in pipeline.store.rows("segments", session_id)
     )
     assert set(recorded.values()) == {1}
     assert set(done) <= set(recorded) <= {*done, *unknown}

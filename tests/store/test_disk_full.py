@@ -1,4 +1,4 @@
-"""A full disk: callers are told, nothing acknowledged is lost, and when there is room again the same pipeline goes on."""
+"""A full disk: callers are told, nothing acknowledged is lost, and with room again the same pipeline goes on."""
 
 from __future__ import annotations
 

@@ -85,7 +85,15 @@ def strace() -> str:
 
 def traced(strace: str, folder: Path, synchronous: str, threads: int, count: int) -> list[Call]:
     trace = folder / "trace"
-    python = [sys.executable, "-c", textwrap.dedent(APPENDER), str(folder / "a.db"), synchronous, f"{threads}", f"{count}"]
+    python = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(APPENDER),
+        str(folder / "a.db"),
+        synchronous,
+        f"{threads}",
+        f"{count}",
+    ]
     options = ["-f", "-y", "-s", "5000", "-e", "trace=write,pwrite64,pwritev,fsync,fdatasync", "-o", str(trace)]
     subprocess.run([strace, *options, *python], check=True, capture_output=True, timeout=600)
     return calls(trace)
@@ -129,5 +137,5 @@ def test_nothing_is_written_between_sync_and_acknowledgement(strace: str, tmp_pa
 
 
 def test_normal_does_not_sync_before_the_acknowledgement(strace: str, tmp_path: Path) -> None:
-    """With synchronous=NORMAL appends are acknowledged unsynced: this test sees the difference, and so would the others."""
+    """With synchronous=NORMAL appends are acknowledged unsynced: the others would see it, too."""
     assert len(list(unsynced(traced(strace, tmp_path, "NORMAL", 1, 25)))) > 20

@@ -25,7 +25,7 @@ SNIPPETS = [
     HOSTILE,
     "%s %(name)s 100% %% %",
     "? ?? ?1 :name ::text :p0 $1 @x",
-    "'; DROP TABLE mina_events; -- \"\" `",
+    '\'; DROP TABLE mina_events; -- "" `',
     '{"a": [1, null], "\\u0000": "\\ud800"}',
     "back \\ slash \\\\ \\n \\x00 E'\\047'",
     "\ufeff\ufffe\uffff\U0010ffff\u2028\u2029\x85\xa0",
@@ -83,9 +83,7 @@ class Door:
 
     def __init__(self, url: str, prefix: str, hosted: bool) -> None:
         self.fixed = Fixed()
-        self.pipeline = Pipeline.open(
-            url, settings=Settings(table_prefix=prefix), clock=self.fixed, ids=self.fixed
-        )
+        self.pipeline = Pipeline.open(url, settings=Settings(table_prefix=prefix), clock=self.fixed, ids=self.fixed)
         self.engine: sa.Engine | None = None
         if hosted:
             self.engine = sa.create_engine(self.pipeline.store.engine.url)
@@ -131,9 +129,7 @@ class Door:
 
 
 def bare(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        column: value for column, value in row.items() if value is not None and column not in GIVEN_BY_THE_STORE
-    }
+    return {column: value for column, value in row.items() if value is not None and column not in GIVEN_BY_THE_STORE}
 
 
 @pytest.fixture(scope="module")
