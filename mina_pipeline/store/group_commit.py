@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import StoreBusy
 from ..ports import Append
@@ -18,14 +18,20 @@ LARGEST = 256  # appends in one commit
 
 
 class Ticket:
-    """An append that waits, and what became of it."""
+    """An append that waits, and what became of it. `wake` is held until it is settled, or is to lead."""
 
-    __slots__ = ("append", "done", "error")
+    __slots__ = ("append", "done", "error", "wake")
 
     def __init__(self, append: Append) -> None:
         self.append = append
         self.done: bool | None = None
         self.error: BaseException | None = None
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+    def rouse(self) -> None:
+        with suppress(RuntimeError):  # somebody did already
+            self.wake.release()
 
     @property
     def settled(self) -> bool:
@@ -47,21 +53,40 @@ class GroupCommit:
         """True when it is on disk, False where its guard matched no row; StoreBusy after `timeout` s of waiting."""
         ticket, until = Ticket(append), time.monotonic() + self.timeout
         self.waiting.append(ticket)
-        self.acquire(ticket)
-        try:
-            while not ticket.settled:
-                self.lead(ticket, until)
-        finally:
-            self.lock.release()
+        while not ticket.settled:
+            if self.lock.acquire(blocking=False):
+                batch: list[Ticket] = []
+                try:
+                    if not ticket.settled:
+                        batch = self.lead(ticket, until)
+                finally:
+                    self.release()
+                for other in batch:
+                    other.rouse()
+            elif not ticket.wake.acquire(timeout=max(until - time.monotonic(), 0)):
+                if self.withdrawn(ticket):
+                    self.rouse_first()  # it may have been our turn to lead
+                    raise StoreBusy("the database's write lock", self.timeout)
+                ticket.wake.acquire()  # a leader has it in hand, and will be done soon
         if ticket.error is not None:
             raise ticket.error
         return bool(ticket.done)
+
+    def release(self) -> None:
+        """Let go of the lock. Who came while it was held did not get it: the first of them is to try again."""
+        self.lock.release()
+        self.rouse_first()
+
+    def rouse_first(self) -> None:
+        with suppress(IndexError):  # nobody waits
+            self.waiting[0].rouse()
 
     @contextmanager
     def transaction(self) -> Iterator[OwnLink]:
         """The writing connection inside a transaction that commits on the way out."""
         until = time.monotonic() + self.timeout
-        self.acquire(None)
+        if not self.lock.acquire(timeout=self.timeout):
+            raise StoreBusy("the database's write lock", self.timeout)
         try:
             link = self.begin(until)
             try:
@@ -71,14 +96,7 @@ class GroupCommit:
                 self.end(link, error)
                 raise self.lender.meaning(error) from error
         finally:
-            self.lock.release()
-
-    def acquire(self, ticket: Ticket | None) -> None:
-        if self.lock.acquire(timeout=self.timeout):
-            return
-        if ticket is None or self.withdrawn(ticket):
-            raise StoreBusy("the database's write lock", self.timeout)
-        self.lock.acquire()  # a leader has it in hand, and will be done soon
+            self.release()
 
     def withdrawn(self, ticket: Ticket) -> bool:
         try:
@@ -87,14 +105,14 @@ class GroupCommit:
             return False
         return True
 
-    def lead(self, mine: Ticket, until: float) -> None:
-        """Commit what waits, mine among it. A fault of one is not the others': after it each goes alone."""
+    def lead(self, mine: Ticket, until: float) -> list[Ticket]:
+        """Commit what waits, mine among it. A fault of one is not the others': each goes alone then."""
         try:
             link = self.begin(until)
         except Exception as error:
             self.withdrawn(mine)
             mine.error = error
-            return
+            return [mine]
         batch: list[Ticket] = []
         while self.waiting and len(batch) < LARGEST:
             batch.append(self.waiting.popleft())
@@ -106,7 +124,11 @@ class GroupCommit:
         except BaseException:
             # Interrupted: what is not on disk goes back, for those who wait for it to lead themselves.
             self.waiting.extendleft(t for t in reversed(batch) if t is not mine and not t.settled)
+            for ticket in batch:
+                if ticket.settled:
+                    ticket.rouse()
             raise
+        return batch
 
     def commit(self, link: OwnLink, batch: list[Ticket]) -> None:
         done: list[bool] = []
