@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ from mina_pipeline.diagram import public_transitions
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+
+
+EXAMPLES = [
+    ("embed.py", "post_transcription_reveal"),
+    ("host_transaction.py", "revealed"),
+    ("translation.py", "gut"),
+]
 
 
 def readme_picture() -> str:
@@ -38,13 +46,21 @@ def test_the_readme_shows_the_example_that_runs() -> None:
     assert code in README
 
 
-@pytest.mark.parametrize(("name", "says"), [("embed.py", "post_transcription_reveal"), ("translation.py", "gut")])
+@pytest.mark.parametrize(("name", "says"), EXAMPLES)
 def test_examples_run(name: str, says: str, tmp_path: Path) -> None:
     """Each example runs by itself and prints what it is there to show."""
     env = {**os.environ, "PYTHONWARNINGS": "error"}
     command = [sys.executable, str(ROOT / "examples" / name)]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     assert says in done.stdout
+
+
+def test_settings_are_named_as_they_are() -> None:
+    """Every MINA_ name in the documents is one that the library reads."""
+    known = {f"MINA_{field.name.upper()}" for field in fields(mina_pipeline.Settings)} | {"MINA_DATABASE_URL"}
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        named = set(re.findall(r"MINA_[A-Z_]+[A-Z]", page.read_text()))
+        assert named <= known, f"{page.name}: {named - known}"
 
 
 def test_public_names_exist_and_are_typed() -> None:
