@@ -4,7 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FILES  := mina_pipeline adapters tests benchmarks examples
 
-.PHONY: help demo test check format soak bench-import bench-runs clean
+SOAK   := MINA_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --timeout=1200
+
+.PHONY: help demo test check format soak soak-laws soak-store soak-feed soak-kills soak-faults soak-history \
+        bench-import bench-runs bench-store clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,6 +32,9 @@ $(VENV)/ready-run: pyproject.toml
 $(VENV)/ready-dev: pyproject.toml
 	$(call install,[dev])
 
+$(VENV)/ready-bench: pyproject.toml
+	$(call install,[bench])
+
 demo: $(VENV)/ready-run  ## run the example meeting from recording to revealed
 	@mkdir -p build
 	@$(BIN)/mina run examples/weekly_planning.vtt --db sqlite:///build/demo.db --date 2026-12-01 --title "Weekly planning"
@@ -48,14 +54,34 @@ format: $(VENV)/ready-dev  ## format and fix what can be fixed
 	$(BIN)/ruff check -q --fix $(FILES) || true
 	$(BIN)/ruff format $(FILES)
 
-soak: $(VENV)/ready-dev  ## the long counts
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m laws --timeout=1100
+soak: soak-laws soak-store soak-feed soak-kills soak-faults soak-history  ## the long counts, each part under 20 minutes
+
+soak-laws: $(VENV)/ready-dev
+	$(SOAK) -m "laws and not soak"
+
+soak-store: $(VENV)/ready-dev
+	$(SOAK) tests/store/test_laws.py
+
+soak-feed: $(VENV)/ready-dev
+	$(SOAK) tests/store/test_feed.py
+
+soak-kills: $(VENV)/ready-dev
+	$(SOAK) tests/store/test_kill.py
+
+soak-faults: $(VENV)/ready-dev
+	$(SOAK) tests/store/test_broken_connections.py tests/store/test_same_bytes.py
+
+soak-history: $(VENV)/ready-dev
+	$(SOAK) tests/store/test_cost.py
 
 bench-import: $(VENV)/ready-dev  ## what importing costs, beside SQLAlchemy alone
 	$(BIN)/python benchmarks/import_time.py
 
 bench-runs: $(VENV)/ready-dev  ## time and memory of `mina run` on each meeting in MINA_AMI_DIR
 	$(BIN)/python benchmarks/run_meetings.py
+
+bench-store: $(VENV)/ready-bench  ## the store beside the raw drivers and the eventsourcing library
+	$(BIN)/python -m benchmarks.store
 
 clean:           ## remove what was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

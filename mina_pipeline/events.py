@@ -237,6 +237,9 @@ STAGE_EVENTS: tuple[type[StageEvent], ...] = (
 )
 
 
+FIRST_ERA = 1
+
+
 @dataclass(frozen=True, order=True)
 class Position:
     """A place in the feed, opaque to callers: compare it, keep it, hand it back. `str()` and `parse` round-trip."""

@@ -94,7 +94,7 @@ class Sessions:
         # 4. Another writer was first. It may have been this very command, sent twice.
         if self.repeated(session_id, command, command_id):
             return load(self.store, session_id)
-        if expected is not ask.ANY_VERSION:
+        if expected is not None:
             raise ConcurrencyError(session_id, expected, load(self.store, session_id).state.version)
         return None
 
@@ -125,7 +125,7 @@ class Sessions:
 
     def check(self, session_id: str, now: Loaded, expected: ask.ExpectedVersion) -> None:
         """What stands in the way of any command: the version, the definition, a later release's snapshot."""
-        if expected is not ask.ANY_VERSION and now.state.version != expected:
+        if expected is not None and now.state.version != expected:
             raise ConcurrencyError(session_id, expected, now.state.version)
         if now.row and now.row["fold_version"] > FOLD_VERSION:
             raise UpgradeNeeded("fold version", str(now.row["fold_version"]), f"version {FOLD_VERSION} and older")

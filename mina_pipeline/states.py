@@ -30,6 +30,9 @@ A release that meets a snapshot of a larger fold version folds the log itself to
 commands on it with UpgradeNeeded: it would decide on a state that it only half knows, and write over a newer one.
 """
 
+FINISHED = ("revealed", "cancelled")
+"""The public states that nothing is due in, but for runs that a person asks for."""
+
 RANK = {"failed": 0, "empty": 1, "degraded": 2, "ok": 3}
 
 

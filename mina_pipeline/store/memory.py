@@ -9,13 +9,11 @@ from typing import Any
 
 from ..codec import recorded
 from ..errors import SECOND_DOOR, LeaseLost, MinaError, StoreBusy
-from ..events import Position, RecordedEvent
+from ..events import FIRST_ERA, Position, RecordedEvent
 from ..forks import forget_at_fork
 from ..ports import Append, Claimed, FeedStall, Head, Header, Wake
 from ..projections import KEYS, Op, Row
-
-FIRST_ERA = 1
-UNFINISHED = ("revealed", "cancelled")
+from ..states import FINISHED
 
 
 class Tables:
@@ -274,7 +272,7 @@ class MemoryStore:
             if (state is None or row["state"] == state)
             and (tenant is None or row["tenant"] == tenant)
             and (before is None or row["id"] < before)
-            and (stuck_before is None or (row["state"] not in UNFINISHED and row["updated_at"] < stuck_before))
+            and (stuck_before is None or (row["state"] not in FINISHED and row["updated_at"] < stuck_before))
         ]
         return sorted(rows, key=lambda row: -row["id"])[:limit]
 

@@ -15,14 +15,14 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from ..codec import recorded
 from ..errors import LeaseLost, MinaError, MissingExtra, SessionBusy, StoreBusy, StoreUnreachable
-from ..events import Position, RecordedEvent
+from ..events import FIRST_ERA, Position, RecordedEvent
 from ..ports import Append, Claimed, FeedStall, Head, Header, Wake
 from ..projections import KEYS, Op, Row
 from ..settings import Settings
+from ..states import FINISHED
 from . import feed, postgresql, sqlite, work
 from .connections import Link, OwnLink, Rows, Values, backoff
 from .host import AUTOCOMMITS, HostLink, announce_after_commit, host_connection
-from .memory import FIRST_ERA, UNFINISHED
 from .refusals import Collided, Locked, Lost, Unprepared, first_line
 from .shared import Shared
 from .tables import Schema, build_schema
@@ -296,7 +296,7 @@ class SqlStore:
         if before is not None:
             query = query.where(sessions.c.id < before)
         if stuck_before is not None:
-            query = query.where(sessions.c.state.not_in(UNFINISHED), sessions.c.updated_at < stuck_before)
+            query = query.where(sessions.c.state.not_in(FINISHED), sessions.c.updated_at < stuck_before)
         return self.fetch(query)
 
     def correct(self, session_id: str, expected: int, ops: Sequence[Op]) -> bool:

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
 
 from ..errors import StoreUnreachable
+from ..events import FIRST_ERA
 from ..ports import Append
 from ..projections import KEYS, Op, Row
 from ..settings import Settings
 from .connections import Link, backoff
-from .memory import FIRST_ERA
 from .tables import Schema, event_columns
 
 MARK = "?"

@@ -40,11 +40,12 @@ def ready(pipeline: Pipeline, *, segments: int = 2) -> str:
 
 def shown(pipeline: Pipeline, after: Position, count: int) -> list[RecordedEvent]:
     """The feed once it has so many: anybody's open transaction, in any database of the cluster, holds it back."""
+    found = pipeline.feed(after=after)
     for _ in range(200):
-        found = pipeline.feed(after=after)
         if len(found) >= count:
             break
         time.sleep(0.05)
+        found = pipeline.feed(after=after)
     return found
 
 

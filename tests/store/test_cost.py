@@ -108,11 +108,10 @@ def test_the_thousandth_segment_costs_what_the_first_did(pipeline: Pipeline) -> 
 def finished_sessions(store: SqlStore, first: int, last: int) -> None:
     """Revealed sessions numbered from first to last, with an event each, made by the database itself."""
     sessions, events = store.schema.sql("sessions"), store.schema.sql("events")
-    numbers = (
-        f"generate_series({first}, {last}) AS g(n)"
-        if store.postgresql
-        else f"(WITH RECURSIVE g(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM g WHERE n < {last}) SELECT n FROM g) AS g"
-    )
+    numbers = f"generate_series({first}, {last}) AS g(n)"
+    if not store.postgresql:
+        counting = f"WITH RECURSIVE g(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM g WHERE n < {last})"
+        numbers = f"({counting} SELECT n FROM g) AS g"
     blob = "'\\x00'" if store.postgresql else "x'00'"
     given = {
         "session_id": "'old-' || n", "id": "1000000 + n", "version": "13", "hash": blob, "state": "'revealed'",

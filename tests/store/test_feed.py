@@ -87,7 +87,7 @@ def host_table(host: sa.Engine, name: str) -> Iterator[str]:
 @pytest.mark.soak
 @pytest.mark.timeout(1_200)
 def test_nothing_is_skipped_beside_writers(opened: Open, url: str) -> None:
-    """A reader beside 8 writers with rollbacks and slow host transactions sees every event once, each session in order."""
+    """Beside 8 writers with rollbacks and slow host transactions a reader sees each event once, sessions in order."""
     if url == "memory://":
         pytest.skip("memory has no transactions beside each other")
     pipeline, host = opened(), host_engine(url)
@@ -191,6 +191,22 @@ def test_positions_survive_a_restore_into_a_younger_cluster(opened: Open, url: s
     assert [event.version for event in later] == [2, 3]
     assert {event.position.era for event in later} == {seen[-1].position.era + 1}
     assert opened().feed()[0].position.era == seen[0].position.era
+
+
+def test_positions_survive_a_restart(opened: Open, url: str) -> None:
+    """A position kept as text goes on where it was, in another pipeline on the same store."""
+    if url == "memory://":
+        pytest.skip("memory is one process's own")
+    first = opened()
+    session_id = first.start_session().session_id
+    kept = str(first.events(session_id)[-1].position)
+    first.finalize(session_id)
+    again = opened()
+    for _ in range(200):
+        if found := again.feed(after=kept):
+            break
+        time.sleep(0.05)
+    assert [event.type for event in found] == ["session_finalized"]
 
 
 def test_a_batch_keeps_its_order(pipeline: Pipeline) -> None:
