@@ -12,7 +12,7 @@ def logger(name: str) -> Any:
     """A structlog logger for a module; taken anew at each use, since a host may configure structlog late."""
     import structlog
 
-    return structlog.get_logger(name) if structlog.is_configured() else fallback().bind(logger=name)
+    return structlog.get_logger(name) if structlog.is_configured() else fallback(name)
 
 
 class Stderr:
@@ -26,10 +26,10 @@ class Stderr:
 
 
 @cache
-def fallback() -> Any:
+def fallback(name: str) -> Any:
     import structlog
 
-    return structlog.wrap_logger(
+    quiet = structlog.wrap_logger(
         structlog.WriteLogger(Stderr()),  # type: ignore[arg-type]
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -39,3 +39,4 @@ def fallback() -> Any:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
+    return quiet.bind(logger=name)
