@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from mina_pipeline import Settings
 from mina_pipeline.store import schema as store_schema
 from mina_pipeline.store.migrations import runner
+from mina_pipeline.store.schema import upgrade
 from mina_pipeline.store.sql import make_engine
 from mina_pipeline.store.tables import Schema
 
@@ -98,7 +99,7 @@ def migrate_to_first(engine: Engine, schema: Schema, monkeypatch: pytest.MonkeyP
 OPENING = """
     import sys
     from mina_pipeline import Settings
-    from mina_pipeline.store.schema import prepare, upgrade
+    from mina_pipeline.store.schema import prepare
     from mina_pipeline.store.sql import make_engine
     engine, schema, _ = make_engine(sys.argv[1], Settings(table_prefix=sys.argv[2]))
     """
