@@ -53,21 +53,25 @@ class GroupCommit:
         """True when it is on disk, False where its guard matched no row; StoreBusy after `timeout` s of waiting."""
         ticket, until = Ticket(append), time.monotonic() + self.timeout
         self.waiting.append(ticket)
-        while not ticket.settled:
-            if self.lock.acquire(blocking=False):
-                batch: list[Ticket] = []
-                try:
-                    if not ticket.settled:
-                        batch = self.lead(ticket, until)
-                finally:
-                    self.release()
-                for other in batch:
-                    other.rouse()
-            elif not ticket.wake.acquire(timeout=max(until - time.monotonic(), 0)):
-                if self.withdrawn(ticket):
-                    self.rouse_first()  # it may have been our turn to lead
-                    raise StoreBusy("the database's write lock", self.timeout)
-                ticket.wake.acquire()  # a leader has it in hand, and will be done soon
+        try:
+            while not ticket.settled:
+                if self.lock.acquire(blocking=False):
+                    batch: list[Ticket] = []
+                    try:
+                        if not ticket.settled:
+                            batch = self.lead(ticket, until)
+                    finally:
+                        self.release()
+                    for other in batch:
+                        other.rouse()
+                elif not ticket.wake.acquire(timeout=max(until - time.monotonic(), 0)):
+                    if self.withdrawn(ticket):
+                        raise StoreBusy("the database's write lock", self.timeout)
+                    ticket.wake.acquire(timeout=1.0)  # a leader has it in hand, and will be done soon
+        except BaseException:
+            self.withdrawn(ticket)  # interrupted: nobody is to write it now
+            self.rouse_first()  # it may have been our turn to lead
+            raise
         if ticket.error is not None:
             raise ticket.error
         return bool(ticket.done)

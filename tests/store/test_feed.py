@@ -43,7 +43,8 @@ class Reader:
 
 def host_engine(url: str) -> sa.Engine:
     if url.startswith("sqlite"):
-        return immediate(sa.create_engine(url))
+        # SQLite lets whoever asks at the right moment in, not whoever waits longest.
+        return immediate(sa.create_engine(url, connect_args={"timeout": 60}))
     return sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), pool_size=WRITERS + 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def in_one_commit(pipeline: Pipeline, appends: list[Append]) -> list[bool | Exce
             return error
 
     with ThreadPoolExecutor(len(appends)) as pool:
-        with writer.lock:
+        with writer.transaction():
             answers = [pool.submit(append, one) for one in appends]
             while len(writer.waiting) < len(appends):
                 time.sleep(0.001)
@@ -82,6 +83,31 @@ def test_two_on_one_version_in_one_commit(pipeline: Pipeline) -> None:
     assert answers[4] is True
     assert pipeline.get(session_id).total_segments == 1
     assert pipeline.verify(session_id) == pipeline.verify(other) == []
+
+
+def test_who_is_interrupted_holds_up_nobody(pipeline: Pipeline) -> None:
+    """An append that is interrupted while it waits is not written, and the next in the queue does not wait for it."""
+    ids = [pipeline.start_session().session_id for _ in range(2)]
+    first, second = (next_append(pipeline, session_id, "waits") for session_id in ids)
+    writer = pipeline.store.shared.writer
+
+    def after_the_first() -> bool:
+        while not writer.waiting:
+            time.sleep(0.001)
+        return pipeline.store.append(second)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            with writer.transaction():
+                answer = pool.submit(after_the_first)
+                signal.setitimer(signal.ITIMER_REAL, 0.3)
+                with pytest.raises(KeyboardInterrupt):
+                    pipeline.store.append(first)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert answer.result(5)
+    assert [pipeline.get(session_id).version for session_id in ids] == [1, 2]
 
 
 def test_a_first_event_and_its_rival_in_one_commit(pipeline: Pipeline) -> None:
