@@ -13,9 +13,21 @@ MAX_MS = 2**31 - 1  # 596 hours, as in transcript files: a corrupt time must not
 
 
 def identifier(field: str, text: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidInput(field, f"a str, not {type(text).__name__}")
     if not text or len(text) > 200 or clean(text) != text or text != text.strip():
         raise InvalidInput(field, "1 to 200 characters, no control characters, no blanks at the ends")
     return text
+
+
+def optional_identifier(field: str, text: str | None) -> str | None:
+    return None if text is None else identifier(field, text)
+
+
+def page_size(limit: int | None) -> int | None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InvalidInput("limit", f"a whole number from 0, or None, not {limit!r}")
+    return limit
 
 
 def check_timezone(name: str) -> None:
@@ -44,8 +56,9 @@ def checked_segment(n: int, segment: Segment) -> Segment:
         raise InvalidInput(f"{where}.end_ms", f"{end} is before start_ms {start}")
     if confidence is not None and not 0 <= confidence <= 1:
         raise InvalidInput(f"{where}.confidence", "0 to 1, or None")
-    if not isinstance(segment.text, str):
-        raise InvalidInput(f"{where}.text", "a str")
+    for name, text in (("text", segment.text), ("speaker", segment.speaker or "")):
+        if not isinstance(text, str):
+            raise InvalidInput(f"{where}.{name}", "a str")
     segment_id = None if segment.segment_id is None else identifier(f"{where}.segment_id", segment.segment_id)
     confidence = None if confidence is None else float(confidence)
     return Segment(clean(segment.text), start, end, clean(segment.speaker), confidence, segment_id)

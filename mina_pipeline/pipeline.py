@@ -14,7 +14,7 @@ from . import recovery
 from .codec import clean, recorded
 from .errors import InvalidInput, MinaError, SessionNotFound, StoreUnreachable, UpgradeNeeded
 from .events import Position, RecordedEvent
-from .inputs import check_timezone, checked_segment, identifier, micros
+from .inputs import check_timezone, checked_segment, identifier, micros, optional_identifier, page_size
 from .meeting import Result, Segment
 from .ports import Clock, FeedStall, Ids, Store, SystemClock, SystemIds
 from .projections import Row
@@ -145,9 +145,7 @@ class Pipeline:
             locale=clean(locale),
             metadata=clean(dict(metadata or {})),
         )
-        return self._view(
-            self.handler.execute(session_id, command, command_id=command_id, expected=expected, actor=actor)
-        )
+        return self._execute(session_id, command, command_id, expected, actor)
 
     def record(
         self,
@@ -236,7 +234,9 @@ class Pipeline:
         for longer than the recording grace."""
         grace = int(self.settings.recording_grace * 1e6)
         stuck_before = self.clock.now() - grace if stuck else None
-        return [self._seen(row) for row in self.store.sessions(state, tenant, stuck_before, before, limit)]
+        return [
+            self._seen(row) for row in self.store.sessions(state, tenant, stuck_before, before, page_size(limit) or 0)
+        ]
 
     def events(self, session_id: str, after: int = 0) -> list[RecordedEvent]:
         """All events of a session with version > after, oldest first; SessionNotFound."""
@@ -255,7 +255,7 @@ class Pipeline:
                 after = Position.parse(after)
             except ValueError:
                 raise InvalidInput("after", f"{after!r} is no position; use one that an event carried") from None
-        return self.store.feed(after, limit)
+        return self.store.feed(after, page_size(limit))
 
     def feed_stall(self) -> FeedStall | None:
         """Committed events that the feed holds back, and the open transaction that is why; None: there are none."""
@@ -333,7 +333,13 @@ class Pipeline:
         actor: str | None,
     ) -> Session:
         return self._view(
-            self.handler.execute(session_id, command, command_id=command_id, expected=expected, actor=actor)
+            self.handler.execute(
+                session_id,
+                command,
+                command_id=optional_identifier("command_id", command_id),
+                expected=expected,
+                actor=optional_identifier("actor", actor),
+            )
         )
 
     def _seen(self, row: Row) -> Session:
@@ -361,7 +367,7 @@ def open_store(url: str, settings: Settings) -> Store:
 
         return MemoryStore()
     if not url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:")):
-        raise StoreUnreachable(url.split("@")[-1], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…")
+        raise StoreUnreachable(url.split("@")[-1].split("?")[0], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…")
     from .store.sql import open_sql
 
     return open_sql(url, settings)

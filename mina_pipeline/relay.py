@@ -105,11 +105,12 @@ class Relay:
         """Deliver what is there; the next wake in µs."""
         with self.changed:
             woken, self.woken = self.woken, {}
-        glances = {session_id: (version, 0) for session_id, version in woken.items()}
-        for session_id, (version, looked) in {**self.hoped, **glances}.items():
-            self.hoped.pop(session_id, None)
+        self.hoped.update((session_id, (version, 0)) for session_id, version in woken.items())
+        for session_id, (version, looked) in list(self.hoped.items()):
             if self.read_session(session_id) < version and looked < GLANCES:
                 self.hoped[session_id] = (version, looked + 1)  # a host is about to commit it, or to roll it back
+            else:
+                del self.hoped[session_id]  # only now: where reading failed it is read again
         if self.read_feed():
             return now
         self.report_stall()
@@ -186,12 +187,14 @@ class Relay:
                 wake = self.step(now)
             except Exception as error:
                 logger(__name__).error("relay step failed", error_type=type(error).__name__)
-                wake = now + int(self.poll * 1e6)
+                with self.changed:  # nobody is told that all is delivered
+                    self.changed.wait_for(lambda: self.stopped, self.poll)
+                continue
             with self.changed:
-                if wake > now and self.wakes == wakes:
+                if wake > now:
                     self.done = max(self.done, asked)
                     self.changed.notify_all()
-                    if self.asked == asked and not self.stopped:
+                    if self.asked <= self.done and self.wakes == wakes and not self.stopped:
                         self.changed.wait((wake - now) / 1e6)
 
     def drain(self) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from .errors import InvalidInput
 
+LARGEST = 1_000_000
+"""Of any number here: seconds (11 days) or counts; beyond it some clock or database overflows."""
 SWITCH = {"1": True, "0": False, "true": True, "false": False}
 
 
@@ -49,14 +51,16 @@ class Settings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
-                raise InvalidInput(f"settings.{field.name}", f"must be above 0, not {value}")
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 < value <= LARGEST:
+                raise InvalidInput(f"settings.{field.name}", f"must be above 0 and at most {LARGEST}, not {value}")
         if self.renew >= self.lease:
             raise InvalidInput("settings.renew", "must be shorter than the lease")
         for name in ("table_prefix", "table_schema"):
             value = getattr(self, name)
             if (value or name == "table_prefix") and not (value.isidentifier() and value.isascii()):
                 raise InvalidInput(f"settings.{name}", "letters, digits and _ only")
+            if len(value) > 40:
+                raise InvalidInput(f"settings.{name}", "at most 40 characters: PostgreSQL's names end at 63")
         if self.synchronous not in ("FULL", "NORMAL"):
             raise InvalidInput("settings.synchronous", f"FULL or NORMAL, not {self.synchronous!r}")
 

@@ -9,6 +9,13 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
+def storable(session_id: str | int) -> bool:
+    """Whether a session could have this id at all; the stores need not be asked for one that nothing can hold."""
+    if isinstance(session_id, int):
+        return abs(session_id) < 2**63
+    return clean_text(session_id) == session_id
+
+
 def clean_text(text: str) -> str:
     """The text without what no store would give back unchanged.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -102,11 +103,14 @@ class Lender:
         self.timeout = timeout
         self.url = engine.url.render_as_string(hide_password=True)
         self.prepares = True
+        self.first: Callable[[], None] | None = None  # in a forked child: what to do at the first connection
+        self.shut = False  # in one: whether the parent could not let go of the file
         self.reset()
 
     def reset(self) -> None:
         self.free: deque[OwnLink] = deque()  # the last one back is the next to go: few are kept warm
         self.opened = self.waiting = 0
+        self.pausing = False
         self.changed = threading.Condition()
 
     @contextmanager
@@ -127,6 +131,12 @@ class Lender:
             return self.wait_or_open()
 
     def give(self, link: OwnLink) -> None:
+        if not self.prepares:
+            link.driver.prepare_threshold = None  # it did prepare when it was lent
+        if self.pausing:
+            link.discard()
+            self.closed(1)
+            return
         self.free.append(link)
         if self.waiting:
             with self.changed:
@@ -136,7 +146,7 @@ class Lender:
         with self.changed:
             self.waiting += 1  # before the look: who gives one back after it finds us waiting
             try:
-                if not self.changed.wait_for(lambda: self.free or self.opened < self.size, self.timeout):
+                if not self.changed.wait_for(self.may_take, self.timeout):
                     raise StoreBusy(f"a connection (all {self.size} are in use)", self.timeout)
                 if self.free:
                     return self.free.pop()
@@ -150,6 +160,9 @@ class Lender:
         except BaseException:
             self.closed(1)
             raise
+
+    def may_take(self) -> bool:
+        return not self.pausing and (bool(self.free) or self.opened < self.size)
 
     def closed(self, count: int) -> None:
         with self.changed:
@@ -169,19 +182,29 @@ class Lender:
 
     def connect(self) -> OwnLink:
         """A new connection, beside those that are lent."""
+        if self.shut:
+            raise StoreUnreachable(self.url, "the parent process was using the file when it forked this one")
+        first, self.first = self.first, None
+        if first is not None:
+            first()
         try:
             link = OwnLink(self.engine.connect())
         except DBAPIError as error:
             raise StoreUnreachable(self.url, first_line(cause_of(error))) from error
         if not self.prepares:
             link.driver.prepare_threshold = None
+        elif hasattr(link.driver, "_prepared"):
+            # psycopg numbers the statements of each connection from 0. Behind a proxy that lends us other clients'
+            # backends an equal name would run theirs; a name that is nobody else's fails there, and we stop preparing.
+            link.driver._prepared._prepared_idx = secrets.randbits(62)
         return link
 
     def stop_preparing(self) -> None:
         """From here on no statement is prepared: a proxy in between hands each to another backend."""
-        if self.prepares:
+        with self.changed:
+            told, self.prepares = not self.prepares, False
+        if not told:
             logger(__name__).warning("no prepared statements behind this proxy; set MINA_TRANSACTION_POOLING=1")
-        self.prepares = False
         self.drop_idle()
 
     def meaning(self, error: BaseException, lost: bool = False) -> BaseException:
@@ -210,6 +233,26 @@ class Lender:
         for link in self.idle():
             link.connection.close()
         self.engine.dispose()
+
+    def pause(self, timeout: float) -> bool:
+        """Close every connection, and open none until `resume`; False where one was not given back in time."""
+        self.pausing = True
+        for _ in backoff(timeout):
+            self.close()
+            if self.opened == 0:
+                return True
+        return False
+
+    def resume(self) -> None:
+        with self.changed:
+            self.pausing = False
+            self.changed.notify_all()
+
+    def let_pass(self) -> None:
+        """Wait while there is a pause: threads that take turns with each other would keep it from beginning."""
+        if self.pausing:
+            with self.changed:
+                self.changed.wait_for(lambda: not self.pausing, self.timeout)
 
     def forget(self) -> None:
         """In a forked child: the parent's connections are not ours to use, nor even to close."""

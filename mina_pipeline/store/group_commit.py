@@ -98,7 +98,9 @@ class GroupCommit:
                 link.cursor.execute("COMMIT")
             except BaseException as error:
                 self.end(link, error)
-                raise self.lender.meaning(error) from error
+                if (meant := self.lender.meaning(error)) is error:
+                    raise
+                raise meant from error
         finally:
             self.release()
 
@@ -161,18 +163,20 @@ class GroupCommit:
         """The writing connection with the write lock held; StoreBusy where another process keeps it."""
         link = self.link = self.link or self.lender.connect()
         try:
-            link.cursor.execute("BEGIN IMMEDIATE")
-        except Exception as first:
             try:
+                link.cursor.execute("BEGIN IMMEDIATE")
+            except Exception as first:
                 if not sqlite.is_busy(first):
                     raise
                 left = max(until - time.monotonic(), 0.001)  # it waited for the threads before it, too
-                sqlite.patiently(lambda: link.driver.execute("BEGIN IMMEDIATE"), left)
-            except Exception as error:
-                self.end(link, error)
-                if sqlite.is_busy(error):
-                    raise StoreBusy("the database's write lock", self.timeout) from error
-                raise self.lender.meaning(error) from error
+                sqlite.patiently(lambda: link.cursor.execute("BEGIN IMMEDIATE"), left)
+        except BaseException as error:
+            self.end(link, error)  # also where an interrupt came just after it
+            if not isinstance(error, Exception):
+                raise
+            if sqlite.is_busy(error):
+                raise StoreBusy("the database's write lock", self.timeout) from error
+            raise self.lender.meaning(error) from error
         return link
 
     def end(self, link: OwnLink, error: BaseException) -> None:

@@ -31,14 +31,21 @@ class HostLink:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.transaction = connection.get_transaction()
         self.mark = "?" if connection.dialect.name == "sqlite" else "%s"
 
+    def live(self) -> Connection:
+        """The connection, in the transaction that it was brought in; another one would not be committed by the host."""
+        if not is_open(self.connection, self.transaction):
+            raise MinaError("using(): that transaction has ended; call using() again in the next one")
+        return self.connection
+
     def rows(self, text: str, values: Values = ()) -> Rows:
-        with giving_up(self.connection):
+        with giving_up(self.live()):
             return [tuple(row) for row in self.connection.execute(*self.bound(text, values))]
 
     def count(self, text: str, values: Values = ()) -> int:
-        with giving_up(self.connection):
+        with giving_up(self.live()):
             return self.connection.execute(*self.bound(text, values)).rowcount
 
     def many(self, text: str, rows: Sequence[Values]) -> None:
@@ -46,7 +53,7 @@ class HostLink:
             self.count(text, values)
 
     def fetch(self, statement: sa.Executable) -> list[Row]:
-        with giving_up(self.connection):
+        with giving_up(self.live()):
             return by_name(self.connection.execute(statement))
 
     def bound(self, text: str, values: Values) -> tuple[sa.TextClause, dict[str, Any]]:
@@ -91,6 +98,17 @@ def host_connection(connection: Any) -> Connection:
     return found
 
 
+Door = tuple[weakref.ref[Connection], weakref.ref[Any]]
+"""A host's connection and the transaction on it that we are part of; neither is ours to keep alive."""
+
+
+def is_open(connection: Connection | None, transaction: Any) -> bool:
+    """Whether the connection is still in that very transaction."""
+    if connection is None or transaction is None or connection.closed:
+        return False
+    return connection.get_transaction() is transaction
+
+
 class Hosts:
     """The host transactions that one store is part of, by the thread that they were brought in."""
 
@@ -98,7 +116,7 @@ class Hosts:
         self.lender = lender
         self.engine = lender.engine
         self.schema = schema
-        self.open: dict[int, tuple[weakref.ref[Connection], weakref.ref[Any]]] = {}
+        self.open: dict[int, list[Door]] = {}
         self.known: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
     def check(self, host: Connection) -> None:
@@ -129,23 +147,28 @@ class Hosts:
         except DBAPIError:
             return False
 
-    def brought(self, host: Connection) -> None:
-        """This thread's open host transaction is this one."""
-        self.open[threading.get_ident()] = (weakref.ref(host), weakref.ref(host.get_transaction()))
+    def brought(self, link: HostLink) -> None:
+        """One more open host transaction of this thread."""
+        others = [door for door in self.of_this_thread() if door[0]() is not link.connection]
+        door = (weakref.ref(link.connection), weakref.ref(link.transaction))
+        self.open[threading.get_ident()] = [*others, door]
 
-    def refuse_second_door(self) -> None:
-        """MinaError where a host's transaction of this thread is open: on SQLite it would wait for itself."""
-        found = self.open.get(threading.get_ident())
-        if found is None:
-            return
-        host, transaction = found[0](), found[1]()
-        if host is not None and not host.closed and transaction is not None and transaction.is_active:
+    def of_this_thread(self) -> list[Door]:
+        """Those that are still open; the others are forgotten."""
+        thread = threading.get_ident()
+        still = [door for door in self.open.pop(thread, ()) if is_open(door[0](), door[1]())]
+        if still:
+            self.open[thread] = still
+        return still
+
+    def refuse_second_door(self, beside: Connection | None = None) -> None:
+        """MinaError where another host transaction of this thread is open: on SQLite it would wait for itself."""
+        if self.open and any(connection() is not beside for connection, _ in self.of_this_thread()):
             raise MinaError(SECOND_DOOR)
-        del self.open[threading.get_ident()]
 
 
-PENDING: WeakKeyDictionary[Connection, dict[str, tuple[Wake, int]]] = WeakKeyDictionary()
-"""Sessions that a host's open transaction wrote to, by connection: whom to wake, and the version reached."""
+PENDING: WeakKeyDictionary[Connection, dict[tuple[Wake, str], int]] = WeakKeyDictionary()
+"""What a host's open transaction wrote to, by connection: whom to wake, the session, and the version reached."""
 
 
 def announce_after_commit(host: Connection, wake: Wake, session_id: str, version: int) -> None:
@@ -157,12 +180,12 @@ def announce_after_commit(host: Connection, wake: Wake, session_id: str, version
         PENDING[host] = {}
         sa_event.listen(host, "commit", announce_pending)
         sa_event.listen(host, "rollback", forget_pending)
-    PENDING[host][session_id] = (wake, version)
+    PENDING[host][wake, session_id] = version
 
 
 def announce_pending(host: Connection) -> None:
     pending, PENDING[host] = PENDING.get(host, {}), {}
-    for session_id, (wake, version) in pending.items():
+    for (wake, session_id), version in pending.items():
         wake(session_id, version)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ..log import logger
-from .connections import Lender, backoff
+from .connections import Lender
 
 LONGEST = 7_900  # bytes of one NOTIFY; PostgreSQL takes 7,999
 PAUSE = 0.01  # s between two: each takes a lock of the whole server at its commit
@@ -92,23 +93,25 @@ class Listener:
         self.channel = channel
         self.sender = sender
         self.told = told
+        self.pause = PAUSE
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.loop, name="mina-listen", daemon=True)
         self.thread.start()
 
     def loop(self) -> None:
-        pauses = backoff(float("inf"), longest=5.0)
         while not self.stopped.is_set():
             try:
                 self.listen()
             except Exception as error:
                 logger(__name__).info("not listening", error_type=type(error).__name__)
-            next(pauses)
+            self.stopped.wait(self.pause * random.uniform(0.5, 1.5))
+            self.pause = min(self.pause * 2, 5.0)
 
     def listen(self) -> None:
         link = self.lender.connect()
         try:
             link.cursor.execute(f'LISTEN "{self.channel}"')
+            self.pause = PAUSE
             self.told(None, 0)  # what was told before this moment nobody heard
             while not self.stopped.is_set():
                 for notification in link.driver.notifies(timeout=0.5):
@@ -144,4 +147,6 @@ def read(text: str) -> tuple[str, list[tuple[str, int]]]:
         found: Any = msgspec.json.decode(text, type=tuple[str, list[tuple[str, int]]])
     except msgspec.MsgspecError:
         return EVERYTHING, []
+    if any("\0" in session_id for session_id, _ in found[1]):
+        return EVERYTHING, []  # no database takes such an id, not even to look for it
     return found[0], found[1]

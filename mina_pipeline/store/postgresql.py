@@ -47,7 +47,7 @@ def engine(url: URL, settings: Settings) -> Engine:
             # A database or a role may have other defaults. The level is what the guards are written for.
             was, connection.autocommit = connection.autocommit, True
             connection.execute(
-                f"SET lock_timeout = {int(settings.lock_timeout * 1000)};"
+                f"SET lock_timeout = {max(1, int(settings.lock_timeout * 1000))};"
                 "SET default_transaction_isolation = 'read committed';"
                 "SET idle_in_transaction_session_timeout = 0"
             )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import URL
+
 from ..errors import MinaError, StoreUnreachable
 
 PG_RETRY = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 PG_LOCKED = "55P03"
+PG_AWAY = ("08", "53", "57", "58")  # connection, resources, an operator's hand, the system
 PG_UNPREPARED = frozenset({"26000", "42P05"})  # a pooling proxy gave us another backend
-SQLITE_BUSY, SQLITE_LOCKED, SQLITE_BUSY_SNAPSHOT = 5, 6, 517
+SQLITE_BUSY, SQLITE_LOCKED = 5, 6
+SQLITE_AWAY = frozenset({3, 7, 8, 10, 11, 13, 14, 15, 26})
+"""Permission, memory, read-only, input/output, corrupt, full, cannot open, locking protocol, no database."""
 
 
 class Lost(StoreUnreachable):
@@ -40,12 +45,23 @@ def refusal(error: BaseException, url: str) -> MinaError | None:
     if state in PG_RETRY:
         return Collided(str(state))
     if state == PG_LOCKED or (code is not None and code & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)):
-        return Locked(str(cause))
+        return Locked(first_line(cause))
     if state in PG_UNPREPARED:
         return Unprepared(str(state))
-    if type(cause).__name__ in ("OperationalError", "InterfaceError") or (state or "").startswith(("08", "53", "57")):
+    if code is not None:
+        away = code & 0xFF in SQLITE_AWAY
+    elif state is not None:
+        away = state.startswith(PG_AWAY)
+    else:
+        away = type(cause).__name__ in ("OperationalError", "InterfaceError")
+    if away:
         return StoreUnreachable(url, first_line(cause))
     return None
+
+
+def shown_url(url: URL) -> str:
+    """A database's URL as errors show it: the query may hold a password too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def first_line(error: BaseException) -> str:

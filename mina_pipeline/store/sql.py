@@ -5,8 +5,7 @@ An append is compiled in sqlite.py and postgresql.py; everything else is the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -20,10 +19,11 @@ from ..ports import Append, Claimed, FeedStall, Head, Header, Wake
 from ..projections import KEYS, Op, Row
 from ..settings import Settings
 from ..states import FINISHED
+from ..text import storable
 from . import feed, postgresql, sqlite, work
 from .connections import Link, OwnLink, Rows, Values, backoff
 from .host import AUTOCOMMITS, HostLink, announce_after_commit, host_connection
-from .refusals import Collided, Locked, Lost, Unprepared, first_line
+from .refusals import Collided, Locked, Lost, Unprepared, first_line, shown_url
 from .shared import Shared
 from .tables import Schema, build_schema
 from .texts import Texts
@@ -63,33 +63,32 @@ class SqlStore:
                 continue
         raise StoreBusy("the database file", self.shared.settings.lock_timeout)
 
-    def own(self, act: Callable[[OwnLink], T]) -> T:
-        """Do it on a connection of ours; again on another one where that breaks."""
-        for last in (*[False] * (TRIES - 1), True):
+    def writing(self, write: Callable[[Link], T], again: bool = True) -> T:
+        """A write in one transaction of ours, or in the host's. again: it may be run twice where a connection broke."""
+        if self.host is not None:
+            return write(self.host)
+        if self.shared.writer is None:
+            return self.own(write, again)
+        self.shared.hosts.refuse_second_door()
+        with self.shared.writer.transaction() as link:
+            return write(link)
+
+    def own(self, act: Callable[[OwnLink], T], again: bool = True) -> T:
+        """Do it on a connection of ours; on another one where that breaks, or where it lost to another's statement."""
+        for left in range(TRIES - 1, -1, -1):
             try:
                 with self.shared.lender.lend() as link:
                     return act(link)
-            except (Lost, Unprepared) as error:
-                if last:
+            except Unprepared:
+                self.shared.lender.stop_preparing()
+            except (Lost, Collided) as error:
+                if not left or not (again or isinstance(error, Collided)):
                     raise
-                self.noticed(error)
-        raise AssertionError("unreachable")
-
-    def noticed(self, error: MinaError) -> None:
-        """What an error says of connections to come."""
-        if isinstance(error, Unprepared):
-            self.shared.lender.stop_preparing()
-
-    @contextmanager
-    def writing(self) -> Iterator[Link]:
-        """A transaction of ours that commits on the way out (PostgreSQL: one statement), or the host's, left open."""
-        if self.host is not None:
-            yield self.host
-            return
-        if not self.postgresql:
-            self.shared.hosts.refuse_second_door()
-        with self.shared.writer.transaction() if self.shared.writer else self.shared.lender.lend() as link:
-            yield link
+            except Locked:
+                if self.postgresql:
+                    raise StoreBusy("a lock", self.shared.settings.lock_timeout) from None
+                raise
+        raise StoreBusy("a connection that keeps its statements", 0)
 
     def refuse_second_door(self) -> None:
         if self.host is None:
@@ -105,10 +104,11 @@ class SqlStore:
             found: Rows = link.cursor.execute(text, values).fetchall()
         except BaseException as error:
             meant = lender.settled(link, error)
-            if isinstance(meant, (Lost, Locked, Unprepared)):
-                self.noticed(meant)
-                return self.reading(lambda link: link.rows(text, values))
-            raise meant from error
+            if not isinstance(meant, (Lost, Locked, Unprepared)):
+                if meant is error:
+                    raise
+                raise meant from error
+            return self.reading(lambda link: link.rows(text, values))
         lender.give(link)
         return found
 
@@ -120,10 +120,11 @@ class SqlStore:
         self.shared.hosts.check(host)
         link = HostLink(host)
         if not self.postgresql:
+            self.shared.hosts.refuse_second_door(beside=host)
             sqlite.take_write_lock(link, self.schema)
             if not getattr(host.connection.driver_connection, "in_transaction", True):
                 raise MinaError(AUTOCOMMITS)
-        self.shared.hosts.brought(host)
+        self.shared.hosts.brought(link)
         return SqlStore(self.shared, link)
 
     def on_commit(self, callback: Wake) -> None:
@@ -138,6 +139,8 @@ class SqlStore:
     # --- EventStore
 
     def load(self, session_id: str | int) -> Row | None:
+        if not storable(session_id):
+            return None
         found = self.rows_of(self.texts.load_by_id if isinstance(session_id, int) else self.texts.load, (session_id,))
         return dict(zip(self.texts.session_columns, found[0], strict=True)) if found else None
 
@@ -173,7 +176,10 @@ class SqlStore:
                 try:
                     done = postgresql.append(link, self.schema, append)
                 except BaseException as error:
-                    raise lender.settled(link, error) from error
+                    meant = lender.settled(link, error)
+                    if meant is error:
+                        raise
+                    raise meant from error
                 lender.give(link)
                 # The very same append again: if the first did take effect after all, this one matched no row.
                 return done or (uncertain is not None and self.holds(append))
@@ -189,8 +195,7 @@ class SqlStore:
                 if isinstance(refused, Locked):
                     raise SessionBusy(append.session_id, 1) from None
                 raise
-        assert uncertain is not None
-        raise uncertain
+        raise uncertain or StoreBusy("a connection that keeps its statements", 0)
 
     def holds(self, append: Append) -> bool:
         """Whether the log has the first event of this append."""
@@ -206,6 +211,8 @@ class SqlStore:
 
     def events(self, session_id: str, after: int = 0, limit: int | None = None) -> list[Row]:
         columns = self.texts.all_event_columns
+        if not storable(session_id):
+            return []
         if limit is None:
             found = self.rows_of(self.texts.events, (session_id, after))
         else:
@@ -239,8 +246,8 @@ class SqlStore:
 
     def draw_id(self) -> int:
         self.refuse_second_door()
-        with self.writing() as link:
-            return postgresql.draw_id(link, self.schema) if self.postgresql else sqlite.draw_id(link, self.schema)
+        draw = postgresql.draw_id if self.postgresql else sqlite.draw_id
+        return self.writing(lambda link: draw(link, self.schema))
 
     # --- WorkQueue
 
@@ -256,17 +263,14 @@ class SqlStore:
         due = work.claimable(self.work, now, definitions, exclude)
         if not self.fetch(work.any_due(self.work, due)):
             return None  # an idle worker takes no write lock
-        with self.writing() as link:
-            found = link.fetch(work.take(self.work, due, owner, token, until))
+        found = self.writing(lambda link: link.fetch(work.take(self.work, due, owner, token, until)))
         return Claimed(**{name: found[0][name] for name in Claimed.__dataclass_fields__}) if found else None
 
     def renew(self, tokens: Sequence[str], until: int) -> int:
-        with self.writing() as link:
-            return len(link.fetch(work.renew(self.work, tokens, until)))
+        return len(self.writing(lambda link: link.fetch(work.renew(self.work, tokens, until))))
 
     def give_back(self, token: str) -> None:
-        with self.writing() as link:
-            link.fetch(work.give_back(self.work, token))
+        self.writing(lambda link: link.fetch(work.give_back(self.work, token)))
 
     def next_due(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str] = ()) -> int | None:
         due = self.fetch(work.next_due(self.work, definitions, exclude))[0]["due"]
@@ -287,6 +291,8 @@ class SqlStore:
     def sessions(
         self, state: str | None, tenant: str | None, stuck_before: int | None, before: int | None, limit: int
     ) -> list[Row]:
+        if not all(storable(one) for one in (state, tenant, before) if one is not None):
+            return []
         sessions = self.schema["sessions"]
         query = sa.select(sessions).order_by(sessions.c.id.desc()).limit(limit)
         if state is not None:
@@ -301,13 +307,13 @@ class SqlStore:
 
     def correct(self, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
         self.refuse_second_door()
-        with self.writing() as link:
-            if self.postgresql:
-                return postgresql.correct(link, self.schema, session_id, expected, ops)
-            return sqlite.correct(link, self.schema, session_id, expected, ops)
+        correct = postgresql.correct if self.postgresql else sqlite.correct
+        return self.writing(lambda link: correct(link, self.schema, session_id, expected, ops), again=False)
 
 
 # --- opening
+
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 
 
 def make_engine(url: str, settings: Settings) -> tuple[Engine, Schema, str]:
@@ -317,14 +323,16 @@ def make_engine(url: str, settings: Settings) -> tuple[Engine, Schema, str]:
     """
     try:
         parsed = sa.make_url(url)
+        if parsed.drivername not in DRIVERS:
+            raise StoreUnreachable(shown_url(parsed), "not a database of ours; sqlite:///file.db or postgresql://…")
         on_postgresql = parsed.get_backend_name() == "postgresql"
         engine = (postgresql if on_postgresql else sqlite).engine(parsed, settings)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{url.split(':')[0]}://", "postgres") from error
-    except ArgumentError as error:
-        raise StoreUnreachable(url.split("@")[-1], f"not a database URL ({error})") from error
+    except (ArgumentError, ValueError) as error:
+        raise StoreUnreachable(url.split("@")[-1].split("?")[0], f"not a database URL ({error})") from error
     schema = build_schema(settings.table_prefix, (settings.table_schema or None) if on_postgresql else None)
-    return engine, schema, engine.url.render_as_string(hide_password=True)
+    return engine, schema, shown_url(parsed)
 
 
 def open_sql(url: str, settings: Settings) -> SqlStore:

@@ -17,6 +17,7 @@ from ..ports import Append
 from ..projections import KEYS, Op, Row
 from ..settings import Settings
 from .connections import Link, backoff
+from .refusals import Locked, refusal, shown_url
 from .tables import Schema, event_columns
 
 MARK = "?"
@@ -28,7 +29,7 @@ BUSY_TIMEOUT_MS = 5
 def engine(url: URL, settings: Settings) -> Engine:
     """An engine on a file, in autocommit: WAL, synchronous=FULL (an acknowledged event survives a power cut)."""
     if not url.database or url.database == ":memory:":
-        raise StoreUnreachable(str(url), "SQLite in memory is one connection's own; use memory:// instead")
+        raise StoreUnreachable(shown_url(url), "SQLite in memory is one connection's own; use memory:// instead")
     made = sa.create_engine(
         url, isolation_level="AUTOCOMMIT", poolclass=sa.QueuePool, pool_size=settings.pool_size + 1, max_overflow=0
     )
@@ -60,7 +61,7 @@ def patiently(act: Callable[[], object], timeout: float) -> None:
 
 def is_busy(error: Exception) -> bool:
     """Whether another connection's lock is in the way (SQLITE_BUSY or SQLITE_LOCKED)."""
-    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (5, 6)
+    return isinstance(refusal(error, ""), Locked)
 
 
 def immediate(host: Engine) -> Engine:

@@ -11,6 +11,7 @@ from soak import share
 
 from mina_pipeline import Pipeline, Segment
 from mina_pipeline.store import work
+from mina_pipeline.store.connections import Link
 from mina_pipeline.store.sql import SqlStore
 
 FEW, MANY = share(1_000, 10_000), share(10_000, 1_000_000)
@@ -124,14 +125,19 @@ def finished_sessions(store: SqlStore, first: int, last: int) -> None:
         "type": "'session_started'", "schema_version": "1", "skippable": "false", "recorded_at": "n",
         "trace_id": "'t'", "data": "'{}'", "hash": blob,
     }  # fmt: skip
-    with store.writing() as link:
+
+    def fill(link: Link) -> None:
         for table, columns in ((sessions, given), (events, event)):
             chosen = ", ".join(columns.values())
             link.count(f"INSERT INTO {table} ({', '.join(columns)}) SELECT {chosen} FROM {numbers}")
+
+    def vacuum(link: Link) -> None:
+        for name in ("sessions", "events", "work"):
+            link.count(f"VACUUM ANALYZE {store.schema.sql(name)}")
+
+    store.writing(fill)
     if store.postgresql:
-        with store.writing() as link:
-            for name in ("sessions", "events", "work"):
-                link.count(f"VACUUM ANALYZE {store.schema.sql(name)}")
+        store.writing(vacuum)
 
 
 def pages(store: SqlStore, text: str, values: tuple[object, ...]) -> int:

@@ -104,6 +104,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        if isinstance(self.pipeline.store, MemoryStore):  # its transactions copy all that there is
+            type(self).pipeline = Pipeline.open("memory://", definition=TINY)
         self.prefix = f"e{next(EXAMPLE)}-"
         self.plain: dict[str, Plain] = {}
         self.start = self.pipeline.store.head()

@@ -102,6 +102,15 @@ def test_no_connection_within_the_time(pipeline: Pipeline) -> None:
     not_leaked(pipeline)
 
 
+def raising(error: type[BaseException]) -> Callable[[object], None]:
+    """A caller's own fault, in the middle of a transaction."""
+
+    def act(_link: object) -> None:
+        raise error
+
+    return act
+
+
 def test_a_failed_statement_gives_its_connection_back(pipeline: Pipeline) -> None:
     """Statements that fail, time and again, and callers that raise, cost no connection."""
     store, session_id = pipeline.store, pipeline.start_session().session_id
@@ -110,10 +119,9 @@ def test_a_failed_statement_gives_its_connection_back(pipeline: Pipeline) -> Non
             store.rows_of("SELECT 1 FROM nowhere")
         with pytest.raises(Exception, match="nowhere"):
             store.fetch(sa.text("SELECT 1 FROM nowhere"))
-        with pytest.raises(ZeroDivisionError), store.writing():
-            raise ZeroDivisionError
-        with pytest.raises(KeyboardInterrupt), store.writing():
-            raise KeyboardInterrupt
+        for error in (ZeroDivisionError, KeyboardInterrupt):
+            with pytest.raises(error):
+                store.writing(raising(error))
         pipeline.record(session_id, [Segment("on it goes", 0, 1)])
     assert pipeline.get(session_id).total_segments == 5
     not_leaked(pipeline)
