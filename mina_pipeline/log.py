@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from functools import cache
 from typing import Any
@@ -40,3 +41,7 @@ def fallback(name: str) -> Any:
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
     return quiet.bind(logger=name)
+
+
+if hasattr(os, "register_at_fork"):  # structlog's lock on the stream may be held at that moment, in the child for ever
+    os.register_at_fork(after_in_child=fallback.cache_clear)

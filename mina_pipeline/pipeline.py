@@ -367,7 +367,9 @@ def open_store(url: str, settings: Settings) -> Store:
 
         return MemoryStore()
     if not url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:")):
-        raise StoreUnreachable(url.split("@")[-1].split("?")[0], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…")
+        raise StoreUnreachable(
+            url.split("@")[-1].split("?")[0], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…"
+        )
     from .store.sql import open_sql
 
     return open_sql(url, settings)

@@ -14,6 +14,7 @@ from . import commands as ask
 from .codec import builtins, clean, decode, recorded, typed
 from .errors import IllegalTransition, LeaseLost, UpgradeNeeded
 from .events import StageProgress
+from .forks import forget_at_fork
 from .log import logger
 from .ports import Claimed, Clock, Ids, Store, WorkGuard
 from .sessions import Loaded, Sessions, segment
@@ -25,6 +26,9 @@ from .views import result
 SET_ASIDE = 60_000_000
 """For how long (µs) a worker leaves a session alone whose log it cannot read."""
 MOST_ASIDE = 500
+
+for shape in SHAPES.values():
+    msgspec.json.Decoder(shape)  # it crashes (0.22) where several threads are the first to need a dataclass
 
 STAGE_FIELDS = {"refinement": "transcript", "analytics": "analytics", "tasks": "tasks", "summary": "summary"}
 
@@ -271,6 +275,11 @@ class WorkerThreads:
             threading.Thread(target=self.loop, args=(make(),), name=f"mina-worker-{n + 1}", daemon=True)
             for n in range(count)
         ]
+        forget_at_fork(self)
+
+    def forget(self) -> None:
+        """In a forked child: the threads are the parent's, and it does the work; close() has nothing to wait for."""
+        self.stop, self.woken, self.threads = threading.Event(), threading.Condition(), []
 
     def start(self) -> WorkerThreads:
         for thread in self.threads:
@@ -283,22 +292,21 @@ class WorkerThreads:
             self.woken.notify_all()
 
     def loop(self, worker: Worker) -> None:
-        seen = -1
         with heartbeat(worker):
             while not self.stop.is_set():
-                now, pending = worker.clock.now(), self.pending
+                now, pending, failing = worker.clock.now(), self.pending, False
                 try:
                     again = worker.step(now)
                 except Exception as error:
                     # The store is away or refused: the lease runs out and the work is claimed again.
                     logger(__name__).error("worker step failed", owner=worker.owner, error_type=type(error).__name__)
-                    again = None
+                    again, failing = None, True
                 if again is not None and again <= now:
                     continue
                 with self.woken:
-                    if self.pending == pending or seen == pending:
+                    # Who was woken while it looked looks again, but after an error not at once.
+                    if not self.stop.is_set() and (failing or self.pending == pending):
                         self.woken.wait(self.poll)
-                seen = pending
 
     def close(self) -> None:
         """Claim no more; returns when what is running has ended."""

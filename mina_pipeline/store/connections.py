@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from ..errors import MinaError, StoreBusy, StoreUnreachable
 from ..log import logger
 from ..projections import Row
-from .refusals import Lost, cause_of, first_line, refusal
+from .refusals import Lost, cause_of, first_line, refusal, shown_url
 
 Values = Sequence[Any]
 Rows = list[tuple[Any, ...]]
@@ -101,8 +101,9 @@ class Lender:
         self.engine = engine
         self.size = size
         self.timeout = timeout
-        self.url = engine.url.render_as_string(hide_password=True)
+        self.url = shown_url(engine.url)
         self.prepares = True
+        self.ended = False
         self.first: Callable[[], None] | None = None  # in a forked child: what to do at the first connection
         self.shut = False  # in one: whether the parent could not let go of the file
         self.reset()
@@ -120,7 +121,9 @@ class Lender:
         try:
             yield link
         except BaseException as error:
-            raise self.settled(link, error) from error
+            if (meant := self.settled(link, error)) is error:
+                raise
+            raise meant from error
         self.give(link)
 
     def take(self) -> OwnLink:
@@ -133,7 +136,7 @@ class Lender:
     def give(self, link: OwnLink) -> None:
         if not self.prepares:
             link.driver.prepare_threshold = None  # it did prepare when it was lent
-        if self.pausing:
+        if self.pausing or self.ended:
             link.discard()
             self.closed(1)
             return
@@ -182,6 +185,8 @@ class Lender:
 
     def connect(self) -> OwnLink:
         """A new connection, beside those that are lent."""
+        if self.ended:
+            raise StoreUnreachable(self.url, "this pipeline is closed")
         if self.shut:
             raise StoreUnreachable(self.url, "the parent process was using the file when it forked this one")
         first, self.first = self.first, None
@@ -230,6 +235,11 @@ class Lender:
             self.closed(1)
 
     def close(self) -> None:
+        """For good: what is still lent goes when it is given back."""
+        self.ended = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
         for link in self.idle():
             link.connection.close()
         self.engine.dispose()
@@ -238,7 +248,7 @@ class Lender:
         """Close every connection, and open none until `resume`; False where one was not given back in time."""
         self.pausing = True
         for _ in backoff(timeout):
-            self.close()
+            self.close_idle()
             if self.opened == 0:
                 return True
         return False

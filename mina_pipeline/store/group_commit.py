@@ -48,9 +48,11 @@ class GroupCommit:
         self.lock = threading.Lock()
         self.waiting: deque[Ticket] = deque()
         self.link: OwnLink | None = None
+        self.paused = False
 
     def append(self, append: Append) -> bool:
         """True when it is on disk, False where its guard matched no row; StoreBusy after `timeout` s of waiting."""
+        self.lender.let_pass()
         ticket, until = Ticket(append), time.monotonic() + self.timeout
         self.waiting.append(ticket)
         try:
@@ -88,6 +90,7 @@ class GroupCommit:
     @contextmanager
     def transaction(self) -> Iterator[OwnLink]:
         """The writing connection inside a transaction that commits on the way out."""
+        self.lender.let_pass()
         until = time.monotonic() + self.timeout
         if not self.lock.acquire(timeout=self.timeout):
             raise StoreBusy("the database's write lock", self.timeout)
@@ -193,11 +196,27 @@ class GroupCommit:
 
     def close(self) -> None:
         with self.lock:
-            link, self.link = self.link, None
-            if link is not None:
-                link.connection.close()
+            self.let_go()
+
+    def let_go(self) -> None:
+        link, self.link = self.link, None
+        if link is not None:
+            link.connection.close()
+
+    def pause(self) -> bool:
+        """Before a fork: write nothing until `resume`; False where what is being written did not end in time."""
+        self.lender.pausing = True
+        self.paused = self.lock.acquire(timeout=self.timeout)
+        if self.paused:
+            self.let_go()
+        return self.paused
+
+    def resume(self) -> None:
+        if self.paused:
+            self.paused = False
+            self.release()
 
     def forget(self) -> None:
         """In a forked child: see Lender.forget."""
         INHERITED.append(self.link)
-        self.lock, self.waiting, self.link = threading.Lock(), deque(), None
+        self.lock, self.waiting, self.link, self.paused = threading.Lock(), deque(), None, False

@@ -112,6 +112,7 @@ class MemoryStore:
             self.lock = threading.Lock()
             self.callbacks: list[Wake] = []
             self.hosting: dict[int, MemoryTransaction] = {}
+            self.paused = False
             forget_at_fork(self)
 
     def begin(self) -> MemoryTransaction:
@@ -137,9 +138,18 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to let go of."""
 
+    def pause(self) -> None:
+        """Before a fork: the child's copy of the tables has every append whole."""
+        self.paused = self.lock.acquire(timeout=1.0)  # a host's transaction may hold it; that one writes to a copy
+
+    def resume(self) -> None:
+        if self.paused:
+            self.paused = False
+            self.lock.release()
+
     def forget(self) -> None:
         """In a forked child: a lock that was held at that moment is held for ever."""
-        self.lock, self.hosting = threading.Lock(), {}
+        self.lock, self.hosting, self.paused = threading.Lock(), {}, False
 
     # A store's own appends lock, change in place and unlock; the copies are for a host's transactions.
     def _write(self) -> _Writing:

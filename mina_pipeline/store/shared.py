@@ -30,6 +30,7 @@ class Shared:
         self.notifier: Notifier | None = None
         self.listener: Listener | None = None
         self.listens = False
+        self.paused = False
         self.name = uuid4().hex
         if engine.dialect.name == "sqlite":
             self.writer = GroupCommit(self.lender, schema, settings.lock_timeout)
@@ -61,9 +62,33 @@ class Shared:
                 thread.close()
         self.lender.close()
 
+    def pause(self) -> None:
+        """Before a fork: no connection to an SQLite file is open.
+
+        Its library keeps one record a process of a file's locks. A child that inherits the record takes the
+        parent's locks for its own, and then the parent's last close deletes the WAL that the child writes to.
+        """
+        if self.writer is not None:
+            written = self.writer.pause()
+            self.paused = self.lender.pause(self.settings.lock_timeout) and written
+
+    def resume(self) -> None:
+        if self.writer is not None:
+            self.paused = False
+            self.lender.resume()
+            self.writer.resume()
+
+    def begin_anew(self) -> None:
+        """In a forked child, at its first connection: whoever listened or subscribed in the parent does so here."""
+        if self.listens:
+            self.listen()
+        self.told(None, 0)
+
     def forget(self) -> None:
         """In a forked child: connections, locks and threads are the parent's; ours are made when they are needed."""
         self.lender.forget()
+        self.lender.first = self.begin_anew
+        self.lender.shut = self.lender.shut or (self.writer is not None and not self.paused)
         self.hosts.open.clear()
         self.name = uuid4().hex
         if self.writer is not None:
