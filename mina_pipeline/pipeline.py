@@ -31,7 +31,8 @@ from .worker import Worker, WorkerThreads, heartbeat
 class Pipeline:
     """Sessions over one store. `Pipeline.open(url)` makes one; a context manager; safe to share between threads.
 
-    It starts no thread by itself: the first subscription starts the relay, `workers(n)` starts workers.
+    Threads start on first use: the first subscription starts the relay, `workers(n)` workers, and on PostgreSQL the
+    first commit the one that notifies other processes.
     """
 
     def __init__(

@@ -14,12 +14,11 @@ from .tables import Schema
 ERA = "(SELECT value::integer FROM {meta} WHERE name = 'era')"
 OLDEST = """
 SELECT a.pid, a.datname, a.usename, a.application_name, a.state,
-       extract(epoch FROM clock_timestamp() - a.xact_start)::float8,
-       (a.backend_xid)::text::bigint
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float8
 FROM pg_stat_activity AS a WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
 UNION ALL
 SELECT NULL, p.database, p.owner, 'prepared transaction ' || p.gid, 'prepared',
-       extract(epoch FROM clock_timestamp() - p.prepared)::float8, p.transaction::text::bigint
+       extract(epoch FROM clock_timestamp() - p.prepared)::float8
 FROM pg_prepared_xacts AS p
 ORDER BY 6 DESC LIMIT 1
 """
@@ -54,7 +53,7 @@ def stall(link: Link, schema: Schema) -> FeedStall | None:
     if not hidden[0]:
         return None
     found = link.rows(OLDEST)
-    holder = found[0] if found else (None, None, None, None, None, None, None)
+    holder = found[0] if found else (None,) * 6
     return FeedStall(
         events=int(hidden[0]),
         oldest=int(hidden[1]),
@@ -87,7 +86,8 @@ def era_is_behind(connection: Connection, schema: Schema) -> bool:
 def raise_era(connection: Connection, schema: Schema) -> None:
     """Begin the next era, in a transaction of the caller's: new events sort after all that were restored.
 
-    The lock waits for appends under way, which read the era that was, and holds up those to come.
+    The lock waits for appends under way, which read the era that was, and holds up those to come. (A host's
+    REPEATABLE READ transaction that began before it would still read the old one: a restored database has none.)
     """
     connection.execute(sa.text(f"LOCK TABLE {schema.sql('events')} IN SHARE ROW EXCLUSIVE MODE"))
     if era_is_behind(connection, schema):

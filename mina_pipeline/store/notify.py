@@ -14,8 +14,8 @@ from .connections import Lender
 
 LONGEST = 7_900  # bytes of one NOTIFY; PostgreSQL takes 7,999
 PAUSE = 0.01  # s between two: each takes a lock of the whole server at its commit
-EVERYTHING = ""
-"""A payload that names nothing: look for yourself."""
+NOBODY = ""
+"""The sender of what is no payload of ours; it names nothing, which means: look for yourself."""
 
 Told = Callable[[str | None, int], None]
 
@@ -146,7 +146,7 @@ def read(text: str) -> tuple[str, list[tuple[str, int]]]:
     try:
         found: Any = msgspec.json.decode(text, type=tuple[str, list[tuple[str, int]]])
     except msgspec.MsgspecError:
-        return EVERYTHING, []
+        return NOBODY, []
     if any("\0" in session_id for session_id, _ in found[1]):
-        return EVERYTHING, []  # no database takes such an id, not even to look for it
+        return NOBODY, []  # no database takes such an id, not even to look for it
     return found[0], found[1]

@@ -9,7 +9,7 @@ HEADER = ("session_id", "version", "type", "era", "feed_xid", "seq")
 
 
 class Texts:
-    """The statements of the hot path, written once for a schema."""
+    """Each attribute is a statement's text, or the columns of one."""
 
     def __init__(self, schema: Schema, on_postgresql: bool) -> None:
         self.schema = schema
