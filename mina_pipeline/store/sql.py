@@ -35,14 +35,14 @@ TRIES = 3  # of one statement, when connections break under it
 class SqlStore:
     """A Store over one engine, or inside one connection of a host's."""
 
-    def __init__(self, shared: Shared, host: HostLink | None = None) -> None:
+    def __init__(self, shared: Shared, host: HostLink | None = None, texts: Texts | None = None) -> None:
         self.shared = shared
         self.schema = shared.schema
         self.host = host
         self.inside = host is not None
         self.postgresql = shared.engine.dialect.name == "postgresql"
         self.work = shared.schema["work"]
-        self.texts = Texts(shared.schema, self.postgresql)
+        self.texts = texts or Texts(shared.schema, self.postgresql)
 
     @property
     def engine(self) -> Engine:
@@ -125,7 +125,7 @@ class SqlStore:
             if not getattr(host.connection.driver_connection, "in_transaction", True):
                 raise MinaError(AUTOCOMMITS)
         self.shared.hosts.brought(link)
-        return SqlStore(self.shared, link)
+        return SqlStore(self.shared, link, self.texts)
 
     def on_commit(self, callback: Wake) -> None:
         self.shared.callbacks.append(callback)
