@@ -96,6 +96,8 @@ class Listener:
         self.pause = PAUSE
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.loop, name="mina-listen", daemon=True)
+
+    def start(self) -> None:
         self.thread.start()
 
     def loop(self) -> None:
@@ -137,7 +139,7 @@ class Listener:
                 link.rows("SELECT pg_notify(%s, %s)", (self.channel, payload(self.sender, {})))  # to wake ourselves
         except Exception:  # then it wakes by itself
             pass
-        if self.thread is not threading.current_thread():
+        if self.thread.is_alive() and self.thread is not threading.current_thread():
             self.thread.join(5.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from uuid import uuid4
 
 from sqlalchemy import Engine
@@ -30,6 +31,7 @@ class Shared:
         self.notifier: Notifier | None = None
         self.listener: Listener | None = None
         self.listens = False
+        self.listening = threading.Lock()
         self.paused = False
         self.name = uuid4().hex
         if engine.dialect.name == "sqlite":
@@ -52,9 +54,16 @@ class Shared:
             self.notifier.tell(session_id, version)
 
     def listen(self) -> None:
+        """Hear of other processes' commits, on one thread, whoever asks for it and how often."""
         self.listens = True
-        if self.notifier is not None and self.listener is None and not self.settings.transaction_pooling:
+        if self.notifier is None or self.settings.transaction_pooling:
+            return
+        with self.listening:
+            if self.listener is not None:
+                return
+            # It is there before it runs: its own connection may be a child's first, which comes here again.
             self.listener = Listener(self.lender, self.channel, self.name, self.told)
+        self.listener.start()
 
     def close(self) -> None:
         for thread in (self.listener, self.notifier, self.writer):
@@ -95,4 +104,4 @@ class Shared:
             self.writer.forget()
         if self.notifier is not None:
             self.notifier = Notifier(self.lender, self.channel, self.name)
-        self.listener = None
+        self.listener, self.listening = None, threading.Lock()
