@@ -89,8 +89,8 @@ Wake = Callable[[str | None, int], None]
 """Called with a session and the version it has reached, or with None: something happened, look for yourself."""
 
 
-Header = tuple[str, int, str, int, int, int]
-"""An event without its body: session id, version, type, and its position's three parts."""
+Header = tuple[str, int, str]
+"""An event without its body: session id, version, type."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,8 @@ class EventStore(Protocol):
         """Events of all sessions after a position up to the safe head, in order per session; never blocks."""
         ...
 
-    def headers(self, after: Position | None, limit: int) -> list[Header]:
-        """The feed without the bodies: what a reader of everything goes by."""
+    def headers(self, after: Position | None, limit: int) -> tuple[list[Header], Position | None]:
+        """A page of the feed without the bodies, and where it ends (None: there is nothing after `after`)."""
         ...
 
     def head(self) -> Head:

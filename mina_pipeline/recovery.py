@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from .codec import GENESIS, chain, decode, digest, recorded
 from .errors import MinaError, SessionBusy, SessionNotFound, UpgradeNeeded
-from .events import Event, Position, SessionErased, Unread
+from .events import Event, SessionErased, Unread
 from .ports import Store
 from .projections import KEYS, OPERATIONAL, READ_MODELS, Happened, Op, Row, project, session_columns
 from .states import FOLD_VERSION, INITIAL, State, evolve
@@ -87,14 +87,14 @@ def problem_of(row: Row, error: Exception) -> str:
     return f"version {row['version']}, {row['type']}: {type(error).__name__}: {error}"
 
 
-def unlisted(store: Store, page: int = 5_000) -> Iterator[Problem]:
+def unlisted(store: Store, page: int = 1_000) -> Iterator[Problem]:
     """Sessions that the log knows and the session rows do not: one pass over the headers, no bodies."""
     reached: dict[str, int] = {}
-    after: Position | None = None
-    while headers := store.headers(after, page):
-        for session_id, version, *_ in headers:
+    headers, after = store.headers(None, page)
+    while headers:
+        for session_id, version, _ in headers:
             reached[session_id] = version
-        after = Position(*headers[-1][3:])
+        headers, after = store.headers(after, page)
     before: int | None = None
     while rows := store.sessions(None, None, None, before, page):
         for row in rows:

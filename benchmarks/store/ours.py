@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mina_pipeline import Pipeline, Position
+from mina_pipeline import Pipeline
 from mina_pipeline.codec import chain, decode
 from mina_pipeline.ports import Append, Header, Store
 from mina_pipeline.sessions import Loaded, load
@@ -16,7 +16,7 @@ from .places import Place
 from .raw import Writer
 from .template import Job, segment
 
-PAGE = 5_000
+PAGE, HEADERS = 5_000, 2_000
 
 
 class StoreWriter:
@@ -65,10 +65,10 @@ def loader(store: Store) -> Callable[[str], Loaded]:
 
 def stream(store: Store) -> Iterator[list[Header]]:
     """The headers of all events in the feed's order, a page at a time."""
-    after: Position | None = None
-    while page := store.headers(after, PAGE):
+    page, after = store.headers(None, HEADERS)
+    while page:
         yield page
-        after = Position(*page[-1][3:])
+        page, after = store.headers(after, HEADERS)
 
 
 def whole_states(store: Store, evolve: Callable[[dict[str, State], str, Any], None]) -> dict[str, State]:

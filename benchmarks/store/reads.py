@@ -116,7 +116,7 @@ def ours_fold(store: Any, first: Node) -> int:
     states: dict[str, Node] = {}
     get = states.get
     for page in ours.stream(store):
-        for session_id, _, type, _, _, _ in page:
+        for session_id, _, type in page:
             states[session_id] = get(session_id, first)[type]
     return revealed(states)
 

@@ -209,10 +209,11 @@ class MemoryStore:
         rows = self._view.log[start : None if limit is None else start + limit]
         return [recorded(row) for row in rows]
 
-    def headers(self, after: Position | None, limit: int) -> list[Header]:
+    def headers(self, after: Position | None, limit: int) -> tuple[list[Header], Position | None]:
         start = after.seq if after else 0
         rows = self._view.log[start : start + limit]
-        return [(r["session_id"], r["version"], r["type"], r["era"], r["feed_xid"], r["seq"]) for r in rows]
+        found = [(row["session_id"], row["version"], row["type"]) for row in rows]
+        return found, Position(FIRST_ERA, 0, start + len(rows)) if rows else None
 
     def head(self) -> Head:
         return Head(Position(FIRST_ERA, 0, len(self._view.log)), {})

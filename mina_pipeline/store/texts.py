@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import feed, postgresql, sqlite
 from .tables import Schema
 
-HEADER = ("session_id", "version", "type", "era", "feed_xid", "seq")
+HEADER = ("session_id", "version", "type")
 
 
 class Texts:
@@ -14,6 +14,7 @@ class Texts:
     def __init__(self, schema: Schema, on_postgresql: bool) -> None:
         self.schema = schema
         self.on_postgresql = on_postgresql
+        self.order = ("era", "feed_xid", "seq") if on_postgresql else ("seq",)
         self.mark = mark = postgresql.MARK if on_postgresql else sqlite.MARK
         one_of = postgresql.IS_ONE_OF if on_postgresql else sqlite.IS_ONE_OF
         events, sessions, work = (schema.sql(name) for name in ("events", "sessions", "work"))
@@ -25,6 +26,7 @@ class Texts:
         self.load_by_id = f"{row} WHERE id = {mark}"
         self.every = f"SELECT {', '.join(self.all_event_columns)} FROM {events}"
         self.events = f"{self.every} WHERE session_id = {mark} AND version > {mark} ORDER BY version"
+        self.place = f"SELECT {', '.join(self.order)} FROM {events} WHERE session_id = {mark} AND version = {mark}"
         self.event_id = f"SELECT event_id FROM {events} WHERE session_id = {mark} AND version = {mark}"
         self.command = (
             f"SELECT fingerprint FROM {events} WHERE session_id = {mark} AND command_id = {mark}"
