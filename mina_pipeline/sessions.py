@@ -19,7 +19,7 @@ from .projections import Happened, Row, project, session_columns
 from .states import FOLD_VERSION, INITIAL, State, decide, replay
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Loaded:
     """A session as it is now: its row (empty before the first event) and its state."""
 
