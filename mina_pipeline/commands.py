@@ -45,11 +45,12 @@ class Start(Command, frozen=True, kw_only=True):
 
 
 class Record(Command, frozen=True, kw_only=True):
-    """Add segments. `known` holds those of the same ids that the log has already."""
+    """Add segments. `known` holds those of the same ids that the log has already; late: also after finalize."""
 
     name: ClassVar[str] = "record"
     segments: tuple[Segment, ...]
     known: Mapping[str, Segment] = {}
+    late: bool = False
 
 
 class Finalize(Command, frozen=True, kw_only=True):
@@ -57,6 +58,14 @@ class Finalize(Command, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "finalize"
     reason: str = "requested"
+
+
+class Abandon(Command, frozen=True, kw_only=True):
+    """End a recording that gave no sign of life after `idle_since` (µs). `touched_at` is looked up."""
+
+    name: ClassVar[str] = "abandon"
+    idle_since: int
+    touched_at: int = 0
 
 
 class Cancel(Command, frozen=True, kw_only=True):
@@ -81,6 +90,19 @@ class Begin(Command, frozen=True, kw_only=True):
     stage: str
     run: int
     provider: str | None = None
+    began_at: int | None = None
+
+
+class Wait(Command, frozen=True, kw_only=True):
+    """A worker puts a run off until `retry_at`. `at` is now; both in µs."""
+
+    name: ClassVar[str] = "wait"
+    stage: str
+    run: int
+    reason: str
+    retry_at: int
+    at: int
+    error: str | None = None
 
 
 class Report(Command, frozen=True, kw_only=True):
@@ -107,14 +129,37 @@ class Conclude(Command, frozen=True, kw_only=True):
     completed_at: int
     provider: str | None = None
     reason: str | None = None
+    upgrade: bool = False
     artefact: Any = None
     error: str | None = None
     error_type: str | None = None
     title: str | None = None
 
 
+class Upgrade(Command, frozen=True, kw_only=True):
+    """A worker made a degraded result again; began_at in µs."""
+
+    name: ClassVar[str] = "upgrade"
+    made: Conclude
+    began_at: int
+
+
+class Drop(Command, frozen=True, kw_only=True):
+    """End what is pending for a stage: a wait, or the upgrade of a degraded result. run: its run; None: the current.
+
+    completed_at is now (µs), `session_title` is looked up.
+    """
+
+    name: ClassVar[str] = "drop"
+    stage: str
+    run: int | None = None
+    reason: str = "asked"
+    completed_at: int = 0
+    session_title: str | None = None
+
+
 # What is drawn or looked up for a command is not part of what was asked.
-NOT_ASKED = {"id", "started_at", "stages", "known", "completed_at"}
+NOT_ASKED = {"id", "started_at", "stages", "known", "completed_at", "late", "session_title"}
 
 
 def fingerprint(command: Command) -> str:

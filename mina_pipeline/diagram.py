@@ -6,9 +6,10 @@ import msgspec
 from msgspec.structs import replace
 
 from . import commands as ask
+from .decisions import decide, start
 from .definition import Definition
 from .machine import draw
-from .states import INITIAL, State, decide, evolve, start
+from .states import INITIAL, State, evolve
 
 
 def public_transitions(definition: Definition) -> list[tuple[str, str, str]]:
@@ -26,7 +27,8 @@ def public_transitions(definition: Definition) -> list[tuple[str, str, str]]:
                 if before.public != after.public:
                     kind = event.type.removesuffix("_ready") + "_ready | _failed" * event.type.endswith("_ready")
                     seen[before.public, kind, after.public] = None
-            mark = msgspec.json.encode(replace(after, version=0))
+            stages = tuple(replace(stage, kept_version=None) for stage in after.stages)
+            mark = msgspec.json.encode(replace(after, version=0, stages=stages))
             if mark not in known:
                 known.add(mark)
                 todo.append(after)

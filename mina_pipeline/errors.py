@@ -77,6 +77,19 @@ class RetryTransaction(MinaError):
     """The database gave up this transaction (serialization, deadlock, lock): roll it back and run it again."""
 
 
+class ProviderUnavailable(MinaError):
+    """A provider cannot answer now; raised by providers and stages. The stage's policy says what becomes of the run.
+
+    reason: a word or two, kept for ever (outage | rate limit | timeout); retry_after: seconds, where it said so.
+    """
+
+    def __init__(self, provider: str, reason: str = "outage", retry_after: float | None = None) -> None:
+        super().__init__(f"{provider} is not available: {reason}")
+        self.provider = provider
+        self.reason = reason
+        self.retry_after = retry_after
+
+
 class LeaseLost(MinaError):
     """Another worker holds this work now. Nothing was written."""
 

@@ -75,7 +75,7 @@ class SegmentsRecorded(Event, frozen=True, kw_only=True):
 
 
 class SessionFinalized(Event, frozen=True, kw_only=True):
-    """Recording ended. reason: requested | abandoned. total_duration is in seconds."""
+    """Recording ended. reason: requested | abandoned (no sign of life for long). total_duration is in seconds."""
 
     kind: ClassVar[str] = "session_finalized"
     reason: Kept[str]
@@ -96,10 +96,11 @@ class StageEvent(Event, frozen=True, kw_only=True):
 
 
 class StageStarted(StageEvent, frozen=True, kw_only=True):
-    """A run began, once: a takeover after a crash or the end of a wait adds no second one."""
+    """A run began, once: a takeover after a crash or the end of a wait adds no second one. began_at: worker's µs."""
 
     kind: ClassVar[str] = "stage_started"
     provider: Kept[str | None] = None
+    began_at: Kept[int | None] = None
 
 
 class StageProgress(StageEvent, frozen=True, kw_only=True):
@@ -113,16 +114,23 @@ class StageProgress(StageEvent, frozen=True, kw_only=True):
 
 
 class StageWaiting(StageEvent, frozen=True, kw_only=True):
-    """The run goes on at `retry_at` (µs); until then it holds no thread and no lease."""
+    """The run goes on at `retry_at` (µs); until then it holds no thread and no lease.
+
+    reason: outage | rate limit | deadline | …; `since` is when the run's first wait began (µs).
+    """
 
     kind: ClassVar[str] = "stage_waiting"
     reason: Kept[str]
     retry_at: Kept[int]
+    since: Kept[int | None] = None
     error: str | None = None
 
 
 class StageReady(StageEvent, frozen=True, kw_only=True):
-    """A run ended with something to show. outcome: ok | degraded | empty; `input_version` is the log it read."""
+    """A run ended with something to show. outcome: ok | degraded | empty; `input_version` is the log it read.
+
+    `upgrade`: it is degraded because the provider was away, and is to be made again when that is back.
+    """
 
     kind: ClassVar[str] = "stage_ready"
     outcome: Kept[str]
@@ -130,6 +138,7 @@ class StageReady(StageEvent, frozen=True, kw_only=True):
     duration_ms: Kept[int]
     provider: Kept[str | None] = None
     reason: Kept[str | None] = None
+    upgrade: Kept[bool] = False
     artefact: Any = None
 
 
@@ -149,6 +158,13 @@ class StageRequested(StageEvent, frozen=True, kw_only=True):
     """A person asked for another run; `run` is the new one's number."""
 
     kind: ClassVar[str] = "stage_requested"
+
+
+class StageDropped(StageEvent, frozen=True, kw_only=True):
+    """What was to be made better after `run` is left as it is. reason: asked | tries | age | poison | no better."""
+
+    kind: ClassVar[str] = "stage_dropped"
+    reason: Kept[str]
 
 
 class Revealed(Event, frozen=True, kw_only=True):
@@ -234,6 +250,7 @@ STAGE_EVENTS: tuple[type[StageEvent], ...] = (
     StageReady,
     StageFailed,
     StageRequested,
+    StageDropped,
 )
 
 

@@ -37,6 +37,7 @@ SESSION: Table = {
     "processing": {
         **WORKING,
         SKIPPED: "processing",
+        "segments_recorded": "processing",  # late ones, where the host lets them in
         "task_changed": "processing",
         "post_transcription_reveal": "revealed",
         "session_cancelled": "cancelled",
@@ -45,6 +46,7 @@ SESSION: Table = {
     "revealed": {
         **dict.fromkeys(WORKING, "revealed"),
         SKIPPED: "revealed",
+        "segments_recorded": "revealed",
         "artefact_updated": "revealed",
         "dashboard_refresh": "revealed",
         "task_changed": "revealed",
@@ -70,8 +72,15 @@ STAGE: Table = {
         "stage_ready": "done",
         "stage_failed": "done",
     },
-    # A checkpoint may arrive after the outcome. `stale`: a result that this one read was replaced.
-    "done": {"stage_progress": "done", "stage_requested": "due", "stale": "blocked"},
+    # A checkpoint may arrive after the outcome. `stale`: what this one read was replaced. A degraded result that is
+    # made again starts only when there is a better one, or is dropped.
+    "done": {
+        "stage_progress": "done",
+        "stage_requested": "due",
+        "stage_started": "running",
+        "stage_dropped": "done",
+        "stale": "blocked",
+    },
 }
 
 

@@ -11,13 +11,17 @@ from typing import Any
 
 from . import commands as ask
 from . import recovery
+from .attempts import StageCode
 from .codec import clean, recorded
+from .crew import WorkerThreads, heartbeat
 from .errors import InvalidInput, MinaError, SessionNotFound, StoreUnreachable, UpgradeNeeded
 from .events import Position, RecordedEvent
 from .inputs import check_timezone, checked_segment, identifier, micros, optional_identifier, page_size
+from .llm.breaker import Breakers
 from .meeting import Result, Segment
-from .ports import Clock, FeedStall, Ids, Store, SystemClock, SystemIds
-from .projections import Row
+from .observers import Observers
+from .ports import Clock, FeedStall, Ids, Observer, Store, SystemClock, SystemIds
+from .projections import Delays, Row
 from .relay import Relay, Subscription
 from .sessions import Loaded, Sessions, load
 from .settings import Settings
@@ -25,7 +29,7 @@ from .stages.base import Workflow
 from .stages.standard import WORKFLOWS
 from .states import FOLD_VERSION
 from .views import Session, result, session_view
-from .worker import Worker, WorkerThreads, heartbeat
+from .worker import Worker
 
 
 class Pipeline:
@@ -51,7 +55,9 @@ class Pipeline:
         self.clock = clock
         self.ids = ids
         self.code = {workflow.key: workflow.code for workflow in workflows}
-        self.handler = Sessions(store, clock, ids, frozenset(self.code), settings.attempts)
+        self.handler = self._handler(store)
+        self.observers = Observers()
+        self.breakers = Breakers(store, clock, ids, settings, self._breaker_changed)
         self.relay = Relay(store, clock, settings.poll)
         self.threads: list[WorkerThreads] = []
         store.on_commit(self._committed)
@@ -162,7 +168,7 @@ class Pipeline:
         SegmentIdReused for a known id with other content; InvalidInput for impossible times or confidence.
         """
         checked = tuple(checked_segment(n, segment) for n, segment in enumerate(segments))
-        command = ask.Record(segments=checked)
+        command = ask.Record(segments=checked, late=self.settings.late_segments)
         return self._execute(session_id, command, command_id, expected, actor)
 
     def finalize(
@@ -194,19 +200,33 @@ class Pipeline:
         stage: str,
         *,
         run: int | None = None,
+        drop: bool = False,
         command_id: str | None = None,
         expected: ask.ExpectedVersion = ask.ANY_VERSION,
         actor: str | None = None,
     ) -> Session:
-        """Run a stage again. Naming the `run` to repeat makes the call itself repeatable."""
-        return self._execute(session_id, ask.Retry(stage=stage, run=run), command_id, expected, actor)
+        """Run a stage again. Naming the `run` to repeat makes the call itself repeatable.
+
+        drop: instead, end what is pending for it: a wait for its provider (it has failed then), or the upgrade of a
+        result that is degraded for an outage.
+        """
+        command: ask.Command = ask.Retry(stage=stage, run=run)
+        if drop:
+            command = ask.Drop(stage=stage, run=run, completed_at=self.clock.now())
+        return self._execute(session_id, command, command_id, expected, actor)
+
+    def touch(self, session_id: str) -> None:
+        """A sign of life: a recording is finalized when there is none, nor a segment, for the recording grace."""
+        if self.store.load(session_id) is None:
+            raise SessionNotFound(session_id)
+        self.store.touch(self.clock.now(), session_id)
 
     def using(self, connection: Any) -> Pipeline:
         """The same commands inside the host's transaction: they commit, or vanish, with the host's rows."""
         inside = object.__new__(type(self))
         inside.__dict__.update(self.__dict__)
         inside.store = self.store.using(connection)
-        inside.handler = Sessions(inside.store, self.clock, self.ids, frozenset(self.code), self.settings.attempts)
+        inside.handler = self._handler(inside.store)
         return inside
 
     # --- reading
@@ -274,32 +294,57 @@ class Pipeline:
 
     def worker(self) -> Worker:
         """A worker to step by hand, as a simulation does."""
-        owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}:{self.ids.uuid()[-6:]}"
-        return Worker(self.store, self.handler, self.code, self.provider, self.clock, self.ids, self.settings, owner)
+        owner = f"{self._process()}:{threading.get_ident()}:{self.ids.uuid()[-6:]}"
+        return Worker(
+            self.store,
+            self.handler,
+            self.code,
+            self.provider,
+            self.clock,
+            self.ids,
+            self.settings,
+            owner,
+            self.breakers,
+            self.observers,
+        )
 
     def run_until_idle(self) -> int:
-        """Do all work that is due now, here, and return how many pieces; subscribers have heard of it then."""
+        """Do all work that is due now, here, and return how many stages; subscribers have heard of it then."""
         self._refuse_inside("run_until_idle")
-        worker, done = self.worker(), 0
+        worker = self.worker()
         with heartbeat(worker):
             while True:
                 now = self.clock.now()
                 again = worker.step(now)
                 if again is None or again > now:
                     break
-                done += 1
         self.relay.drain()
-        return done
+        return worker.done
 
     def workers(self, count: int = 1) -> WorkerThreads:
-        """Worker threads until the block ends: `with p.workers(8): …`"""
+        """Worker threads until the block ends: `with p.workers(8): …`
+
+        At the end no more is claimed; what runs has `settings.shutdown_grace` seconds, and is then handed back.
+        """
         self._refuse_inside("workers")
         if count < 1:
             raise InvalidInput("count", f"must be at least 1, not {count}")
-        threads = WorkerThreads(self.worker, count, self.settings.poll)
+        threads = WorkerThreads(self.worker, count, self.settings, f"{self._process()}:{self.ids.uuid()[-6:]}")
         self.threads.append(threads)
         self.store.listen()
         return threads.start()
+
+    def work(self, stop: threading.Event | None = None) -> None:
+        """Work until `stop` is set or the pipeline is closed, for a background task of the host's:
+        `socketio.start_background_task(p.work)`."""
+        stop = stop or threading.Event()
+        with self.workers() as threads:
+            while not (stop.wait(self.settings.poll) or threads.stop.is_set()):
+                pass
+
+    def observe(self, observer: Observer) -> None:
+        """Let an observer hear what the workers of this process do; see mina_adapters.prometheus, .opentelemetry."""
+        self.observers.add(observer)
 
     # --- recovery
 
@@ -309,7 +354,9 @@ class Pipeline:
 
     def verify(self, session_id: str) -> list[recovery.Problem]:
         """Compare snapshot, read models, versions and hashes with the log."""
-        return recovery.verify(self.store, session_id)
+        problems = recovery.verify(self.store, session_id)
+        self.observers.verified(len(problems))
+        return problems
 
     def unlisted(self) -> list[recovery.Problem]:
         """Sessions that the log knows and the session rows do not; `verify` could not be asked for them."""
@@ -317,9 +364,25 @@ class Pipeline:
 
     def rebuild(self, session_id: str) -> int:
         """Write the read models anew from the log, in place; how many rows were wrong."""
-        return recovery.rebuild(self.store, session_id)
+        return recovery.rebuild(self.store, self.clock.now(), session_id)
 
     # --- inside
+
+    def _handler(self, store: Store) -> Sessions:
+        """The command handler over a store, with what the settings say of timers."""
+        names = ("recording_grace", "reveal_deadline", "upgrade_delay")
+        delays = Delays(*(int(getattr(self.settings, name) * 1e6) for name in names))
+        return Sessions(store, self.clock, self.ids, frozenset(self.code), self.settings.attempts, delays)
+
+    def _process(self) -> str:
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+    def _breaker_changed(self, provider: str, state: str, reason: str | None) -> None:
+        self.observers.breaker(provider, state, reason)
+        if state == "closed":
+            # It is back: what waits for it begins one by one, slowly at first.
+            stages = StageCode(self.code, self.provider, self.settings).by_provider.get(provider, frozenset())
+            self.store.spread(self.clock.now(), stages, int(self.settings.upgrade_pace * 1e6))
 
     def _refuse_inside(self, what: str) -> None:
         if self.store.inside:

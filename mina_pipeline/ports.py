@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from uuid_utils import uuid7
@@ -65,6 +66,7 @@ class WorkGuard:
     stage: str
     run: int
     token: str
+    kind: str = "stage"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Append:
 
     `expected` is the version the decision was made on, 0 for a session that is not there yet; a `command_id`
     must be new to the session. Event rows have every column of `events` but seq, era and feed_xid, which the
-    store gives.
+    store gives. `at` is when it was made, by the host's clock (µs): a database with a clock of its own keeps the
+    times in `work` relative to it.
     """
 
     session_id: str
@@ -81,6 +84,7 @@ class Append:
     events: tuple[Row, ...]
     session: Row
     ops: tuple[Op, ...]
+    at: int
     guard: WorkGuard | None = None
     command_id: str | None = None
 
@@ -128,16 +132,68 @@ class FeedStall:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A work row in a worker's hands until `until` (µs), or until another claim takes a new token."""
+    """A work row in a worker's hands until its lease ends, or until another claim takes a new token.
+
+    kind: stage | upgrade | timer (then `stage` is the timer's name). attempts: claims without an outcome, this one
+    counted; tries: ends without one that were in order. created_at: when the row came (µs, the host's clock).
+    `session`: the session's row as it was at the claim.
+    """
 
     session_id: str
+    kind: str
     stage: str
     run: int
     definition: str
     definition_version: int
     token: str
-    until: int
     attempts: int
+    tries: int
+    created_at: int
+    due_at: int
+    session: Row = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a worker can do, and may: which rows it claims.
+
+    definitions: those it knows. exclude: session ids that it leaves to others. limits: how many rows of a group of
+    stages may be in the hands of all workers at once. no_upgrades: stages whose provider is away. only: this session
+    and stage, due or not, whatever the limits say.
+    """
+
+    definitions: Sequence[tuple[str, int]]
+    exclude: Collection[str] = ()
+    limits: Sequence[tuple[frozenset[str], int]] = ()
+    no_upgrades: Collection[str] = ()
+    only: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class BreakerState:
+    """A provider's circuit breaker as the whole fleet has it. state: closed | open | half_open. Times: host's µs.
+
+    retry_at: from when one probe may go (None while closed); opens: how often it has opened since it was last
+    closed; changed_at: since when it is in this state; reason: what it opened for.
+    """
+
+    provider: str
+    state: str
+    opens: int
+    retry_at: int | None
+    changed_at: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class WorkerSeen:
+    """A process with workers, by its last sign of life (host's µs). details: concurrency, running, hung,
+    definitions, providers."""
+
+    name: str
+    started_at: int
+    seen_at: int
+    details: Mapping[str, Any]
 
 
 class EventStore(Protocol):
@@ -185,32 +241,84 @@ class EventStore(Protocol):
 
 
 class WorkQueue(Protocol):
-    """The work that is due. Cost by the rows in it, never by history."""
+    """The work that is due. Cost by the rows in it, never by history.
 
-    def claim(
-        self,
-        now: int,
-        owner: str,
-        token: str,
-        until: int,
-        definitions: Sequence[tuple[str, int]],
-        exclude: Collection[str] = (),
-    ) -> Claimed | None:
-        """Take the longest-due row of a known definition that nobody holds; None where there is none.
+    `now` is the host's clock; a database with a clock of its own compares to that, and gives and takes times
+    relative to `now`. Durations are in µs.
+    """
 
-        exclude: session ids that this worker leaves to others."""
+    def claim(self, now: int, owner: str, token: str, lease: int, wanted: Wanted) -> Claimed | None:
+        """Take the longest-due row that is wanted and that nobody holds, with a new token; None: there is none."""
         ...
 
-    def renew(self, tokens: Sequence[str], until: int) -> int:
-        """Extend the leases of these tokens; how many were still held. A locked row holds up no other."""
+    def renew(self, now: int, tokens: Sequence[str], lease: int) -> list[str]:
+        """Extend the leases of these tokens; those that were still held. A locked row holds up no other, and counts
+        as held."""
         ...
 
     def give_back(self, token: str) -> None:
         """Make a claimed row due again at once; not counted as an attempt."""
         ...
 
-    def next_due(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str] = ()) -> int | None:
-        """When (µs) the next row can be claimed at the earliest; None where there is none."""
+    def postpone(self, now: int, token: str, delay: int, tried: bool = False) -> bool:
+        """Give a claimed row back, due after `delay`; tried: count it in `tries`. Whether it was still held."""
+        ...
+
+    def next_due(self, now: int, definitions: Sequence[tuple[str, int]], exclude: Collection[str] = ()) -> int | None:
+        """When (host's µs) the next row can be claimed at the earliest; None where there is none."""
+        ...
+
+    def oldest_due(self, now: int, definitions: Sequence[tuple[str, int]]) -> int | None:
+        """Since when (host's µs) the longest-due stage that nobody holds has been due; None: there is none."""
+        ...
+
+    def spread(self, now: int, stages: Collection[str], pace: int) -> int:
+        """Make the upgrades and waits of these stages due anew, one each `pace`, slowly first: no herd. How many."""
+        ...
+
+    def release(self, now: int, session_id: str, kind: str, stage: str) -> bool:
+        """Make one row claimable now, whoever held it and whenever it was due; whether it was there."""
+        ...
+
+    def work_rows(self, now: int, limit: int | None = None) -> list[Row]:
+        """The rows of work with their session's state and tenant, longest due first; times are the host's µs."""
+        ...
+
+    def touch(self, now: int, session_id: str) -> None:
+        """A sign of life of a recording session."""
+        ...
+
+
+class Fleet(Protocol):
+    """What workers of all processes share beside the work: breakers, and who is alive."""
+
+    def breakers(self, now: int) -> list[BreakerState]:
+        """All that have ever opened."""
+        ...
+
+    def trip_breaker(self, now: int, provider: str, pause: int, reason: str, probe: str | None = None) -> bool:
+        """Open it for `pause` µs where it is closed, or where this `probe` is the one that failed; whether it was
+        this call that did."""
+        ...
+
+    def take_probe(self, now: int, provider: str, probe: str, lease: int) -> bool:
+        """Take the one slot for a trial call of an open breaker whose retry_at has come; false: another has it."""
+        ...
+
+    def close_breaker(self, now: int, provider: str, probe: str) -> bool:
+        """Close it, where this probe still holds the slot."""
+        ...
+
+    def worker_seen(self, now: int, name: str, started_at: int, details: Mapping[str, Any]) -> None:
+        """A sign of life; rows of others that gave none for a day are removed."""
+        ...
+
+    def worker_gone(self, name: str) -> None:
+        """It ended in order."""
+        ...
+
+    def workers_seen(self, now: int) -> list[WorkerSeen]:
+        """The processes with workers, longest silent first."""
         ...
 
 
@@ -231,13 +339,13 @@ class Views(Protocol):
         """Session rows, newest first; stuck_before: only unfinished ones untouched since then (µs)."""
         ...
 
-    def correct(self, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
+    def correct(self, now: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
         """Apply row operations under the session's row lock while its version is `expected` (rebuild)."""
         ...
 
 
-class Store(EventStore, WorkQueue, Views, Protocol):
-    """All three roles over one database. `inside`: whether this is the view of a host's transaction."""
+class Store(EventStore, WorkQueue, Fleet, Views, Protocol):
+    """All roles over one database. `inside`: whether this is the view of a host's transaction."""
 
     inside: bool
 
@@ -265,3 +373,64 @@ class Transport(Protocol):
     """
 
     def publish(self, event: RecordedEvent) -> None: ...
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One claim of a stage's run, as observers see it. takeover: another claim of this run ended without an outcome.
+
+    trace_id is the session's: 32 hex digits once its dashes are taken out. kind: stage | upgrade.
+    """
+
+    session_id: str
+    trace_id: str
+    tenant: str | None
+    definition: str
+    stage: str
+    run: int
+    provider: str | None
+    kind: str
+    takeover: bool
+
+
+class Observer(Protocol):
+    """Hears what workers do, to count and time it. Called on their threads: be quick; what it raises is logged.
+
+    Nothing that it is given holds text of a meeting. Times are µs since the epoch.
+    """
+
+    def running(self, run: StageRun) -> AbstractContextManager[Any]:
+        """Is around the stage's code, on its thread: a place for a current span."""
+        ...
+
+    def ended(self, run: StageRun, outcome: str, reason: str | None, began_at: int, ended_at: int) -> None:
+        """An outcome was recorded, by this process."""
+        ...
+
+    def waiting(self, run: StageRun, reason: str, seconds: float) -> None:
+        """The run was put off for some seconds."""
+        ...
+
+    def refused(self, run: StageRun, reason: str) -> None:
+        """What it made is nobody's: the lease was lost, or the session cancelled."""
+        ...
+
+    def revealed(self, session_id: str, trace_id: str, tenant: str | None, finalized_at: int, revealed_at: int) -> None:
+        """A session was revealed, by this process."""
+        ...
+
+    def breaker(self, provider: str, state: str, reason: str | None) -> None:
+        """This process opened or closed a provider's breaker, or sent the probe."""
+        ...
+
+    def hung(self, threads: int) -> None:
+        """So many threads of this process are in stages that were cut off and have not come back."""
+        ...
+
+    def verified(self, problems: int) -> None:
+        """A session was verified."""
+        ...
+
+    def usage(self, run: StageRun, model: str, tokens_in: int, tokens_out: int, cost: float | None) -> None:
+        """A model answered; cost in the host's currency, None where it has no price."""
+        ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -31,7 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "work": ("session_id", "kind", "stage"),
 }
 READ_MODELS = ("segments", "artefacts", "analytics", "summaries", "tasks", "work")
-OPERATIONAL = frozenset({"due_at", "owner", "token", "until", "attempts"})
+OPERATIONAL = frozenset({"due_at", "owner", "token", "until", "attempts", "tries", "created_at"})
 """Columns of `work` that workers change without an event; rebuild leaves them, verify ignores them."""
 
 Row = dict[str, Any]
@@ -49,6 +50,18 @@ class Op:
 
 
 @dataclass(frozen=True)
+class Delays:
+    """How long after an event the timers and upgrades that it brings are due, in µs."""
+
+    recording: int = 0
+    reveal: int = 0
+    upgrade: int = 0
+
+
+DELAYS = Delays()
+
+
+@dataclass(frozen=True)
 class Happened:
     """An event with what the envelope adds to it, as projections read it."""
 
@@ -58,13 +71,13 @@ class Happened:
     event: Event
 
 
-def project(before: State, after: State, happened: Sequence[Happened]) -> list[Op]:
+def project(before: State, after: State, happened: Sequence[Happened], delays: Delays = DELAYS) -> list[Op]:
     """The operations for events that took `before` to `after`; no key occurs twice."""
     ops: list[Op] = []
     for one in happened:
         ops.extend(artefact_ops(before, one))
     if happened:
-        ops.extend(work_ops(before, after, happened[-1]))
+        ops.extend(work_ops(before, after, happened[-1], delays))
     return ops
 
 
@@ -258,44 +271,94 @@ def tasks_ops(before: State, one: Happened, tasks: Sequence[Row]) -> Iterable[Op
     yield Op("prune", "tasks", ({"session_id": one.session_id},), keep=tuple(sorted(keep)))
 
 
-def open_work(state: State) -> dict[str, StageState]:
-    """The stages that are a worker's to do: which rows `work` holds is the fold of the log."""
+# --- work: which rows there are is the fold of the log; when they are due and who has them is not
+
+
+@dataclass(frozen=True)
+class Work:
+    """A row that `work` is to hold. retry_at: when it is due, where an event says so (µs)."""
+
+    run: int
+    retry_at: int | None = None
+    waits: int = 0
+
+
+RECORDING = ("timer", "recording")
+"""Finalizes a recording that gives no sign of life any more."""
+REVEAL = ("timer", "reveal")
+"""Ends a session's waiting for providers that are away."""
+
+
+def open_work(state: State) -> dict[tuple[str, str], Work]:
+    """By kind and stage (a timer's name stands where a stage's does): what is a worker's to do, now or later."""
+    if state.status == "recording":
+        return {RECORDING: Work(1)}
     if state.status not in ("processing", "revealed"):
         return {}
-    return {stage.name: stage for stage in state.stages if stage.status in ("due", "running", "waiting")}
+    work = {
+        ("stage", stage.name): Work(stage.run, stage.retry_at, stage.waits)
+        for stage in state.stages
+        if stage.status in ("due", "running", "waiting")
+    }
+    if state.status == "revealed":
+        work |= {("upgrade", stage.name): Work(stage.run + 1) for stage in upgradable(state)}
+    elif state.begun:
+        work[REVEAL] = Work(1)
+    return work
 
 
-def work_ops(before: State, after: State, last: Happened) -> Iterable[Op]:
+def upgradable(state: State) -> Iterable[StageState]:
+    """Degraded results to be made again: first those that others read, since these then run again anyway."""
+    open_ones = {stage.name for stage in state.stages if stage.upgrade or stage.status != "done"}
+    for stage in state.stages:
+        if stage.upgrade and stage.status == "done" and not open_ones.intersection(stage.reads):
+            yield stage
+
+
+def work_ops(before: State, after: State, last: Happened, delays: Delays) -> Iterable[Op]:
     old, new = open_work(before), open_work(after)
-    gone = [name for name in old if name not in new]
+    gone = [key for key in old if key not in new]
     if gone:
-        yield Op("delete", "work", tuple(work_key(last, name) for name in gone))
-    come = [stage for name, stage in new.items() if name not in old]
+        yield Op("delete", "work", tuple(work_key(last, key) for key in gone))
+    come = [key for key in new if key not in old]
     if come:
-        yield Op("insert", "work", tuple(work_row(last, after, stage) for stage in come))
-    for name, stage in new.items():
-        if name not in old:
+        yield Op("insert", "work", tuple(work_row(last, after, key, new[key], delays) for key in come))
+    for key, work in new.items():
+        if key not in old or work == old[key]:
             continue
-        if stage.run != old[name].run:
-            yield Op("update", "work", ({**work_row(last, after, stage)},))
-        elif stage.status == "waiting" and stage != old[name]:
-            free = {"due_at": stage.retry_at, "owner": None, "token": None, "until": None}
-            yield Op("update", "work", ({**work_key(last, name), **free},))
+        if work.run != old[key].run:
+            yield Op("update", "work", (work_row(last, after, key, work, delays),))
+        elif work.waits != old[key].waits:
+            free = {"due_at": work.retry_at, "owner": None, "token": None, "until": None, "attempts": 0}
+            yield Op("update", "work", ({**work_key(last, key), **free},))
 
 
-def work_key(one: Happened, stage: str) -> Row:
-    return {"session_id": one.session_id, "kind": "stage", "stage": stage}
+def work_key(one: Happened, key: tuple[str, str]) -> Row:
+    return {"session_id": one.session_id, "kind": key[0], "stage": key[1]}
 
 
-def work_row(one: Happened, state: State, stage: StageState) -> Row:
+def work_row(one: Happened, state: State, key: tuple[str, str], work: Work, delays: Delays) -> Row:
+    due_at = one.recorded_at + delay(one.session_id, key, delays) if work.retry_at is None else work.retry_at
     return {
-        **work_key(one, stage.name),
-        "run": stage.run,
+        **work_key(one, key),
+        "run": work.run,
         "definition": state.definition,
         "definition_version": state.definition_version,
-        "due_at": one.recorded_at if stage.retry_at is None else stage.retry_at,
+        "due_at": due_at,
         "owner": None,
         "token": None,
         "until": None,
         "attempts": 0,
+        "tries": 0,
+        "created_at": one.recorded_at,
     }
+
+
+def delay(session_id: str, key: tuple[str, str], delays: Delays) -> int:
+    if key == RECORDING:
+        return delays.recording
+    if key == REVEAL:
+        return delays.reveal
+    if key[0] == "upgrade":  # spread over as long again, each session by its own id, so that no herd forms
+        return delays.upgrade + delays.upgrade * (crc32(f"{session_id}/{key[1]}".encode()) % 1024) // 1024
+    return 0

@@ -200,7 +200,7 @@ def alike(wanted: Row | None, there: Row | None) -> bool:
     return all(there[column] == value for column, value in wanted.items() if column not in OPERATIONAL)
 
 
-def rebuild(store: Store, session_id: str, attempts: int = 20) -> int:
+def rebuild(store: Store, now: int, session_id: str, attempts: int = 20) -> int:
     """Write a session's read models anew from its log, in place; how many rows were wrong.
 
     UpgradeNeeded, with nothing written, where the log or the session's row is a later release's.
@@ -227,6 +227,6 @@ def rebuild(store: Store, session_id: str, attempts: int = 20) -> int:
                 else:
                     kept = {c: v for c, v in wanted.items() if c not in OPERATIONAL}
                     ops.append(Op("update", table, (kept,)))
-        if store.correct(session_id, len(rows), ops):
+        if store.correct(now, session_id, len(rows), ops):
             return wrong
     raise SessionBusy(session_id, attempts)

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from . import commands as ask
 from .codec import GENESIS, chain, decode, digest, encode, recorded
+from .decisions import decide
 from .errors import CommandIdReused, ConcurrencyError, MinaError, SessionBusy, SessionNotFound, UpgradeNeeded
 from .events import Event
 from .log import logger
 from .meeting import Segment
 from .ports import Append, Clock, EventStore, Ids, Store, WorkGuard
-from .projections import Happened, Row, project, session_columns
-from .states import FOLD_VERSION, INITIAL, State, decide, replay
+from .projections import DELAYS, Delays, Happened, Op, Row, project, session_columns
+from .states import FOLD_VERSION, INITIAL, State, replay
+
+
+@dataclass(frozen=True)
+class Next:
+    """A worker's next command, carried out in one append with the one before it, which brings its work row.
+
+    owner, token and until (host's µs) are its claim.
+    """
+
+    command: ask.Begin
+    owner: str
+    token: str
+    until: int
+
+
+Then = Callable[[State, State], Next | None]
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A session as it is now: its row (empty before the first event) and its state."""
+    """A session as it is now: its row (empty before the first event), its state, and what was begun with it."""
 
     row: Row
     state: State
+    begun: Next | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,7 @@ class Sessions:
     ids: Ids
     definitions: Collection[tuple[str, int]]
     attempts: int = 200
+    delays: Delays = DELAYS
 
     def execute(
         self,
@@ -46,29 +65,33 @@ class Sessions:
         expected: ask.ExpectedVersion = ask.ANY_VERSION,
         actor: str | None = None,
         guard: WorkGuard | None = None,
+        seen: Loaded | None = None,
+        then: Then | None = None,
     ) -> Loaded:
         """Carry out a command and return the session as it is then.
 
         A command that took effect before changes nothing. ConcurrencyError only where `expected` is given;
         SessionBusy when other writers won every attempt; LeaseLost where the guard's work is another's.
+        seen: the session as the caller saw it last, to decide on first. then: asked with the states before and after
+        the command for one that goes into the same append.
         """
-        done = self.attempt(session_id, command, command_id, expected, actor, guard)
-        if done is None:
-            done = self.decide_again(session_id, command, command_id, expected, actor, guard)
-        return done
+        rest = (session_id, command, command_id, expected, actor, guard, then)
+        return self.attempt(seen, *rest) or self.decide_again(*rest)
 
     def attempt(
         self,
+        seen: Loaded | None,
         session_id: str,
         command: ask.Command,
         command_id: str | None,
         expected: ask.ExpectedVersion,
         actor: str | None,
         guard: WorkGuard | None,
+        then: Then | None,
     ) -> Loaded | None:
         """One round: None where another writer was first."""
         # 1. Load the snapshot: one row, whatever the history.
-        now = load(self.store, session_id)
+        now = seen or load(self.store, session_id)
         if now.state.status == "new" and not isinstance(command, ask.Start):
             raise SessionNotFound(session_id)
         # A host at REPEATABLE READ would meet the command's first run as a serialization failure: look before.
@@ -77,7 +100,7 @@ class Sessions:
         # 2. Decide. A command that took effect before is not refused for what it brought about.
         try:
             self.check(session_id, now, expected)
-            events = decide(now.state, self.complete(session_id, command, now.state), session_id)
+            events = decide(now.state, self.complete(session_id, command, now), session_id)
         except MinaError:
             if self.repeated(session_id, command, command_id):
                 return now
@@ -85,12 +108,19 @@ class Sessions:
         if not events:
             self.repeated(session_id, command, command_id)  # or it is another command's id
             return now
+        begun = None
+        if then is not None:
+            after = replay(events, now.state)
+            begun = then(now.state, after)
+            events += decide(after, begun.command, session_id) if begun else []
         # 3. Append: events, snapshot and read models, guarded by the version that was decided on.
         mark = ask.fingerprint(command) if command_id is not None else None
         append, after = self.compose(session_id, now, events, command_id, mark, actor, guard)
+        if begun is not None:
+            append = replace(append, ops=tuple(claimed_by(begun, op) for op in append.ops))
         if self.store.append(append):
             self.log(append)
-            return Loaded({**now.row, **append.session}, after)
+            return Loaded({**now.row, **append.session}, after, begun)
         # 4. Another writer was first. It may have been this very command, sent twice.
         if self.repeated(session_id, command, command_id):
             return load(self.store, session_id)
@@ -98,7 +128,7 @@ class Sessions:
             raise ConcurrencyError(session_id, expected, load(self.store, session_id).state.version)
         return None
 
-    def decide_again(self, session_id: str, *rest: Any) -> Loaded:
+    def decide_again(self, *rest: Any) -> Loaded:
         """Further rounds, a bounded number, each after a short random wait."""
         from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_random
 
@@ -108,9 +138,9 @@ class Sessions:
             wait=wait_random(0, 0.02),
         )
         try:
-            done = again(self.attempt, session_id, *rest)
+            done = again(self.attempt, None, *rest)
         except RetryError:
-            raise SessionBusy(session_id, self.attempts) from None
+            raise SessionBusy(rest[0], self.attempts) from None
         assert done is not None
         return done
 
@@ -134,13 +164,17 @@ class Sessions:
             known = ", ".join(f"{name} {version}" for name, version in sorted(self.definitions))
             raise UpgradeNeeded("definition", "{} {}".format(*pinned), known)
 
-    def complete(self, session_id: str, command: ask.Command, state: State) -> ask.Command:
-        """What decide needs to know and only the read model holds: which segments are recorded already."""
+    def complete(self, session_id: str, command: ask.Command, now: Loaded) -> ask.Command:
+        """What decide needs to know and only read models hold: which segments are there, the last sign of life."""
+        if isinstance(command, ask.Abandon):
+            return msgspec.structs.replace(command, touched_at=now.row["touched_at"])
+        if isinstance(command, ask.Drop):
+            return msgspec.structs.replace(command, session_title=now.row["title"])
         if not isinstance(command, ask.Record):
             return command
         named = [s.segment_id for s in command.segments if s.segment_id is not None]
         if len(named) < len(command.segments):  # callers may have used the ordinals that the others would get
-            named += [str(state.segments + n) for n in range(1, len(command.segments) + 1)]
+            named += [str(now.state.segments + n) for n in range(1, len(command.segments) + 1)]
         rows = self.store.known_segments(session_id, named) if named else []
         known = {row["segment_id"]: segment(row) for row in rows}
         return msgspec.structs.replace(command, known=known)
@@ -188,8 +222,8 @@ class Sessions:
         session = {**session_columns(after, happened), "hash": previous}
         if now.state.status == "new":
             session["trace_id"] = trace_id
-        ops = tuple(project(now.state, after, happened))
-        return Append(session_id, now.state.version, tuple(rows), session, ops, guard, command_id), after
+        ops = tuple(project(now.state, after, happened, self.delays))
+        return Append(session_id, now.state.version, tuple(rows), session, ops, at, guard, command_id), after
 
     def log(self, append: Append) -> None:
         out = logger("mina_pipeline.sessions")
@@ -201,6 +235,15 @@ class Sessions:
                 version=row["version"],
                 type=row["type"],
             )
+
+
+def claimed_by(begun: Next, op: Op) -> Op:
+    """The operation that brings the next stage's work row, with the row in the hands of the worker that brings it."""
+    if op.kind != "insert" or op.table != "work":
+        return op
+    mine = {"owner": begun.owner, "token": begun.token, "until": begun.until, "attempts": 1}
+    key = ("stage", begun.command.stage)
+    return replace(op, rows=tuple({**row, **mine} if (row["kind"], row["stage"]) == key else row for row in op.rows))
 
 
 def as_stored(row: Row) -> Event:

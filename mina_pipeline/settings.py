@@ -23,9 +23,42 @@ class Settings:
     renew: float = 5.0
     """How often a running stage's claim is renewed."""
     stage_deadline: float = 120.0
+    """How long a stage may go without a checkpoint before it is cut off."""
     reveal_deadline: float = 60.0
+    """How long after its first stage began a session waits for providers that are away; policy `wait` waits longer."""
     recording_grace: float = 1800.0
+    """A recording without a sign of life for so long is finalized."""
     wait_maximum: float = 86_400.0
+    """The longest that a stage of policy wait waits, before it fails."""
+    retry_tries: int = 3
+    """How often a stage is tried within one attempt when its provider fails for a moment."""
+    retry_first: float = 1.0
+    """The first durable wait after an attempt; each further one is twice as long, up to retry_longest."""
+    retry_longest: float = 60.0
+    breaker_failures: int = 5
+    """So many failures of a provider in a row open its circuit breaker."""
+    breaker_pause: float = 30.0
+    """How long it then stays open; each time it opens again twice as long, up to breaker_longest."""
+    breaker_longest: float = 300.0
+    upgrade_delay: float = 60.0
+    """How long after the reveal a result that is degraded for an outage is first tried anew."""
+    upgrade_pace: float = 0.2
+    """When a provider is back, one pending upgrade begins each so many seconds (half as fast at first)."""
+    upgrade_tries: int = 20
+    upgrade_maximum: float = 259_200.0
+    """After so many seconds (three days), or so many tries, a degraded result stays as it is."""
+    late_segments: bool = False
+    """Whether `record` is accepted after finalize; the stages then run once more after the reveal."""
+    limits: str = ""
+    """How many stages run at once, across all workers, by stage and by provider: "summary=4,openai=8"."""
+    policies: str = ""
+    """What becomes of a stage while its provider is away, where not as the stage says: "summary=wait,tasks=fail"."""
+    fair_wait: float = 5.0
+    """A worker goes on with the same session's next stage unless another session has waited for longer than this."""
+    shutdown_grace: float = 10.0
+    """How long ending workers let running stages go on, before they hand them back."""
+    hung_threads: int = 8
+    """So many stages that were cut off and have not come back make a worker process end."""
     poll: float = 0.25
     """How often an idle worker or relay looks by itself."""
     claims_before_poison: int = 20
@@ -61,8 +94,28 @@ class Settings:
                 raise InvalidInput(f"settings.{name}", "letters, digits and _ only")
             if len(value) > 40:
                 raise InvalidInput(f"settings.{name}", "at most 40 characters: PostgreSQL's names end at 63")
+        for name, most in self.limited.items():
+            if not 0 < most <= LARGEST:
+                raise InvalidInput("settings.limits", f"{name} must be at least 1, not {most}")
+        for name, policy in self.policy.items():
+            if policy not in ("degrade", "wait", "fail"):
+                raise InvalidInput("settings.policies", f"{name} is degrade, wait or fail, not {policy!r}")
         if self.synchronous not in ("FULL", "NORMAL"):
             raise InvalidInput("settings.synchronous", f"FULL or NORMAL, not {self.synchronous!r}")
+
+    @property
+    def limited(self) -> dict[str, int]:
+        """`limits` by name; InvalidInput where it does not read so."""
+        found = pairs("settings.limits", self.limits)
+        try:
+            return {name: int(most) for name, most in found.items()}
+        except ValueError:
+            raise InvalidInput("settings.limits", f'name=number,…, not "{self.limits}"') from None
+
+    @property
+    def policy(self) -> dict[str, str]:
+        """`policies` by stage."""
+        return pairs("settings.policies", self.policies)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -79,3 +132,14 @@ class Settings:
                 wanted = " or ".join(SWITCH) if kind is bool else kind.__name__
                 raise InvalidInput(name, f"{environ[name]!r} is no {wanted}") from None
         return cls(**given)
+
+
+def pairs(setting: str, text: str) -> dict[str, str]:
+    """Read "a=1,b=2"; InvalidInput where it does not read so."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not (name.strip() and equals and value.strip()):
+            raise InvalidInput(setting, f'name=value,…, not "{text}"')
+        found[name.strip()] = value.strip()
+    return found

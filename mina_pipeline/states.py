@@ -1,6 +1,7 @@
-"""A session's state, and decide, evolve, replay over the machine's tables. Pure.
+"""A session's state, and evolve and replay over the machine's tables. Pure.
 
-`evolve` says what an event does to the state, `decide` which events a command causes, `replay` folds a log.
+`evolve` says what an event does to the state, `replay` folds a log; `decisions.decide` says which events a command
+causes.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from . import commands as ask
 from . import events as did
-from .errors import IllegalTransition, InvalidInput, MinaError, SegmentIdReused
-from .machine import SESSION_FOLD, STAGE_FOLD, fire, session_machine, stage_machine
-from .meeting import Segment
+from .errors import InvalidInput, MinaError
+from .machine import SESSION_FOLD, STAGE_FOLD
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """The version of this release's fold, written beside every snapshot. Raise it by one
 
 - when evolve comes to another state from the same log, or State's stored shape changes: older snapshots are then
@@ -37,7 +36,11 @@ RANK = {"failed": 0, "empty": 1, "degraded": 2, "ok": 3}
 
 
 class StageState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where one stage of one session stands. `run` is the current run; `kept_*` the one in the read model."""
+    """Where one stage of one session stands. `run` is the current run; `kept_*` the one in the read model.
+
+    waits: how often the run was put off, `waiting_since` when first (µs). upgrade: the kept result is degraded for an
+    outage, and is to be made again. kept_version: the version of the log that brought the kept result.
+    """
 
     name: str
     after: tuple[str, ...]
@@ -54,6 +57,10 @@ class StageState(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_at: int | None = None
     kept_run: int | None = None
     kept_outcome: str | None = None
+    kept_version: int | None = None
+    waits: int = 0
+    waiting_since: int | None = None
+    upgrade: bool = False
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -68,7 +75,11 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A session, folded: small, and of kept fields only, so that it outlives an erasure."""
+    """A session, folded: small, and of kept fields only, so that it outlives an erasure.
+
+    begun_at: when its first stage began (µs, the worker's clock). segments_version: the version that brought the last
+    segments.
+    """
 
     status: str = "new"
     version: int = 0
@@ -83,6 +94,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     confidence_count: int = 0
     stats: Stats | None = None
     begun: bool = False
+    begun_at: int | None = None
+    segments_version: int = 0
     stages: tuple[StageState, ...] = ()
     changed_tasks: dict[str, tuple[str, ...]] = {}
 
@@ -154,8 +167,9 @@ def started(state: State, event: did.SessionStarted) -> State:
 def recorded(state: State, event: did.SegmentsRecorded) -> State:
     heard = [c for c in event.confidences if c is not None]
     first, last = min(event.starts_ms), max(event.ends_ms)
-    return replace(
+    state = replace(
         state,
+        segments_version=state.version + 1,
         segments=state.segments + len(event.segment_ids),
         first_ms=first if state.first_ms is None else min(first, state.first_ms),
         last_ms=last if state.last_ms is None else max(last, state.last_ms),
@@ -163,6 +177,7 @@ def recorded(state: State, event: did.SegmentsRecorded) -> State:
         confidence_sum=fsum((state.confidence_sum, *heard)),
         confidence_count=state.confidence_count + len(heard),
     )
+    return catch_up(state) if state.status == "revealed" else state
 
 
 def finalized(state: State, event: did.SessionFinalized) -> State:
@@ -170,22 +185,34 @@ def finalized(state: State, event: did.SessionFinalized) -> State:
     return release(replace(state, stats=stats))
 
 
+def revealed(state: State, event: did.Revealed) -> State:
+    return catch_up(state)  # with what was recorded late, while the stages ran
+
+
 def stage_reported(state: State, event: did.StageEvent) -> State:
     stage = state.stage(event.stage)
     if isinstance(event, did.StageProgress) and event.run != stage.run:
         return state  # a late checkpoint of an earlier run
-    wanted = stage.run + 1 if isinstance(event, did.StageRequested) else stage.run
+    # A run that a person asks for is announced; one that makes a degraded result better begins with its outcome.
+    begins = isinstance(event, did.StageRequested) or (isinstance(event, did.StageStarted) and stage.status == "done")
     status = STAGE_FOLD.get((stage.status, event.kind))
-    if status is None or event.run != wanted:
+    if status is None or event.run != stage.run + begins:
         raise EventRefused(f"{stage.name} run {stage.run} {stage.status}", f"{event.type} of run {event.run}")
     match event:
         case did.StageStarted():
-            stage = replace(stage, status=status, provider=event.provider)
-            return replace(with_stage(state, stage), begun=True)
+            stage = next_run(stage, status) if begins else replace(stage, status=status)
+            state = with_stage(state, replace(stage, provider=event.provider))
+            return replace(state, begun=True, begun_at=state.begun_at if state.begun else event.began_at)
         case did.StageWaiting():
-            stage = replace(stage, status=status, reason=event.reason, retry_at=event.retry_at)
+            since = event.since if stage.waiting_since is None else stage.waiting_since
+            waits = stage.waits + 1
+            stage = replace(
+                stage, status=status, reason=event.reason, retry_at=event.retry_at, waits=waits, waiting_since=since
+            )
         case did.StageRequested():
             stage = replace(next_run(stage, status), asked=True)
+        case did.StageDropped():
+            stage = replace(stage, upgrade=False)
         case did.StageReady() | did.StageFailed():
             return concluded(state, stage, event)
         case _:
@@ -205,13 +232,40 @@ def concluded(state: State, stage: StageState, event: did.StageReady | did.Stage
         duration_ms=event.duration_ms,
         input_version=event.input_version,
         retry_at=None,
-        kept_run=event.run if kept else stage.kept_run,
-        kept_outcome=outcome if kept else stage.kept_outcome,
+        waits=0,
+        waiting_since=None,
     )
+    if kept:
+        upgrade = event.upgrade if isinstance(event, did.StageReady) else False
+        stage = replace(
+            stage, kept_run=event.run, kept_outcome=outcome, kept_version=state.version + 1, upgrade=upgrade
+        )
     state = with_stage(state, stage)
     if kept and stage.run > 1:
         state = make_stale(state, stage.name)
+    if outdated(state, stage):
+        state = with_stage(state, next_run(stage, "blocked"))
     return release(state)
+
+
+def outdated(state: State, stage: StageState) -> bool:
+    """Whether what the stage's last run read has been replaced since, or segments came to a revealed session."""
+    replaced = any(s.name in stage.reads and reads_less(stage, s.kept_version or 0) for s in state.stages)
+    return replaced or (state.status == "revealed" and reads_less(stage, state.segments_version))
+
+
+def reads_less(stage: StageState, version: int) -> bool:
+    """Whether the stage's last run read a log that did not reach this version; False where it does not say (0)."""
+    return 0 < (stage.input_version or 0) < version
+
+
+def catch_up(state: State) -> State:
+    """Whoever is done and has not read the last segments runs again, once."""
+    stages = tuple(
+        next_run(stage, "blocked") if stage.status == "done" and reads_less(stage, state.segments_version) else stage
+        for stage in state.stages
+    )
+    return release(replace(state, stages=stages))
 
 
 def replaces(stage: StageState, outcome: str) -> bool:
@@ -234,7 +288,17 @@ def make_stale(state: State, replaced: str) -> State:
 
 
 def next_run(stage: StageState, status: str) -> StageState:
-    return replace(stage, status=status, run=stage.run + 1, asked=False, outcome=None, reason=None, retry_at=None)
+    return replace(
+        stage,
+        status=status,
+        run=stage.run + 1,
+        asked=False,
+        outcome=None,
+        reason=None,
+        retry_at=None,
+        waits=0,
+        waiting_since=None,
+    )
 
 
 def release(state: State) -> State:
@@ -262,165 +326,7 @@ APPLY: dict[str, Callable[[State, Any], State]] = {
     "session_started": started,
     "segments_recorded": recorded,
     "session_finalized": finalized,
+    "post_transcription_reveal": revealed,
     "task_changed": task_changed,
     **dict.fromkeys((kind.kind for kind in did.STAGE_EVENTS), stage_reported),
 }
-
-
-# --- decide: what a command makes happen ------------------------------------------------------------------
-
-
-def decide(state: State, command: ask.Command, session_id: str) -> list[did.Event]:
-    """The events that the command causes; none where it was done already.
-
-    IllegalTransition where the state forbids it, SegmentIdReused for known ids with other content.
-    """
-    match command:
-        case ask.Start():
-            return [] if state.status != "new" else [start(command)]
-        case ask.Record():
-            return record(state, command, session_id)
-        case ask.Finalize():
-            if state.status in ("processing", "revealed"):
-                return []
-            permit(state, "session_finalized", command, session_id)
-            return [did.SessionFinalized(reason=command.reason, **msgspec.structs.asdict(statistics(state)))]
-        case ask.Cancel():
-            if state.status == "cancelled":
-                return []
-            permit(state, "session_cancelled", command, session_id)
-            return [did.SessionCancelled(why=command.why)]
-        case ask.Retry():
-            return retry(state, command, session_id)
-        case ask.Begin():
-            return begin(state, command, session_id)
-        case ask.Report():
-            return report(state, command, session_id)
-        case ask.Conclude():
-            return conclude(state, command, session_id)
-        case _:
-            raise TypeError(f"no decision for {type(command).__name__}")
-
-
-def permit(state: State, kind: str, command: ask.Command, session_id: str) -> None:
-    if fire(session_machine(), state.status, kind) is None:
-        raise IllegalTransition(session_id, state.public, command.name)
-
-
-def start(command: ask.Start) -> did.SessionStarted:
-    return did.SessionStarted(**msgspec.structs.asdict(command))
-
-
-def record(state: State, command: ask.Record, session_id: str) -> list[did.Event]:
-    fresh: dict[str, Segment] = {}
-    ordinal = state.segments + 1
-    taken = {*command.known, *(segment.segment_id for segment in command.segments)}
-    for segment in command.segments:
-        given = str(ordinal + len(fresh))
-        if given in taken:
-            given = f"{given}~{state.version + 1}"
-        segment_id = segment.segment_id or given
-        known = command.known.get(segment_id) or fresh.get(segment_id)
-        if known is None:
-            fresh[segment_id] = segment
-        elif not same(known, segment):
-            raise SegmentIdReused(session_id, segment_id)
-    if not fresh:
-        return []
-    permit(state, "segments_recorded", command, session_id)
-    return [
-        did.SegmentsRecorded(
-            first_ordinal=ordinal,
-            segment_ids=tuple(fresh),
-            starts_ms=tuple(s.start_ms for s in fresh.values()),
-            ends_ms=tuple(s.end_ms for s in fresh.values()),
-            confidences=tuple(s.confidence for s in fresh.values()),
-            texts=tuple(s.text for s in fresh.values()),
-            speakers=tuple(s.speaker for s in fresh.values()),
-        )
-    ]
-
-
-def same(one: Segment, other: Segment) -> bool:
-    """Equal content, whatever the id is called."""
-    return (one.text, one.start_ms, one.end_ms, one.speaker, one.confidence) == (
-        other.text, other.start_ms, other.end_ms, other.speaker, other.confidence,
-    )  # fmt: skip
-
-
-def statistics(state: State) -> Stats:
-    """The numbers of the recording so far; its duration runs from the first word to the last."""
-    span = 0 if state.first_ms is None or state.last_ms is None else state.last_ms - state.first_ms
-    mean = state.confidence_sum / state.confidence_count if state.confidence_count else None
-    return Stats(state.segments, span / 1000, None if mean is None else round(mean, 6))
-
-
-def retry(state: State, command: ask.Retry, session_id: str) -> list[did.Event]:
-    permit(state, "stage_requested", command, session_id)
-    stage = state.stage(command.stage)
-    run = stage.run if command.run is None else command.run
-    if not 1 <= run <= stage.run:
-        raise InvalidInput("run", f"{command.stage} has had {stage.run} run(s), not {run}")
-    if run < stage.run or stage.status != "done":
-        return []  # that run was repeated already, or the current one is not over
-    return [did.StageRequested(stage=stage.name, run=stage.run + 1)]
-
-
-def begin(state: State, command: ask.Begin, session_id: str) -> list[did.Event]:
-    permit(state, "stage_started", command, session_id)
-    stage = state.stage(command.stage)
-    if stage.run == command.run and stage.status in ("running", "waiting"):
-        return []  # a takeover: this run has begun before
-    if stage.run != command.run or fire(stage_machine(), stage.status, "stage_started") is None:
-        raise IllegalTransition(session_id, f"{state.public} ({stage.name} {stage.status})", command.name)
-    return [did.StageStarted(stage=stage.name, run=stage.run, provider=command.provider)]
-
-
-def report(state: State, command: ask.Report, session_id: str) -> list[did.Event]:
-    """A checkpoint of this run, or a late one of a run before; it needs no lease, but a run that has begun."""
-    permit(state, "stage_progress", command, session_id)
-    stage = state.stage(command.stage)
-    begun = fire(stage_machine(), stage.status, "stage_progress") is not None
-    if command.run > stage.run or (command.run == stage.run and not begun):
-        raise IllegalTransition(session_id, f"{state.public} ({stage.name} {stage.status})", command.name)
-    return [did.StageProgress(**msgspec.structs.asdict(command))]
-
-
-def conclude(state: State, command: ask.Conclude, session_id: str) -> list[did.Event]:
-    """The outcome; with the last open stage's the reveal, in the same append; after it, what was replaced."""
-    permit(state, "stage_ready", command, session_id)
-    stage = state.stage(command.stage)
-    if stage.run != command.run or fire(stage_machine(), stage.status, "stage_ready") is None:
-        raise IllegalTransition(session_id, f"{state.public} ({stage.name} {stage.status})", command.name)
-    common: dict[str, Any] = {
-        "stage": stage.name,
-        "run": stage.run,
-        "input_version": command.input_version,
-        "duration_ms": command.duration_ms,
-        "provider": command.provider,
-    }
-    outcome: did.Event
-    if command.outcome == "failed":
-        outcome = did.StageFailed(
-            **common,
-            reason=command.reason or "error",
-            error_type=command.error_type or "Error",
-            error=command.error,
-        )
-    else:
-        outcome = did.StageReady(**common, outcome=command.outcome, reason=command.reason, artefact=command.artefact)
-    events: list[did.Event] = [outcome]
-    after = evolve(state, outcome)
-    if state.status == "processing" and all(s.status == "done" for s in after.stages):
-        events.append(did.Revealed(outcomes={s.name: s.outcome or "failed" for s in after.stages}))
-        events.append(dashboard("session_completed", command))
-    elif state.status == "revealed" and replaces(stage, command.outcome):
-        events.append(did.ArtefactUpdated(stage=stage.name, run=stage.run, outcome=command.outcome))
-        events.append(dashboard("session_updated", command))
-    return events
-
-
-def dashboard(action: str, command: ask.Conclude) -> did.DashboardRefreshed:
-    return did.DashboardRefreshed(
-        action=action, status="completed", completed_at=command.completed_at, title=command.title
-    )

@@ -18,6 +18,7 @@ from .events import (
     SessionErased,
     SessionFinalized,
     SessionStarted,
+    StageDropped,
     StageEvent,
     StageFailed,
     StageProgress,
@@ -56,7 +57,8 @@ def wire_view(recorded: RecordedEvent, refined_transcript: str | None = None) ->
     if isinstance(event, Unread):
         return LATER, {**payload, "type": recorded.type}
     payload |= fields(event, recorded, refined_transcript)
-    if isinstance(event, StageEvent) and event.run > 1 and not isinstance(event, ArtefactUpdated):
+    later = isinstance(event, StageDropped) or (isinstance(event, StageEvent) and event.run > 1)
+    if later and not isinstance(event, ArtefactUpdated):
         return LATER, {**payload, "type": recorded.type}
     return recorded.type, payload
 
@@ -132,6 +134,8 @@ def stage_fields(event: StageEvent, recorded: RecordedEvent, refined_transcript:
             return {"status": "waiting", "reason": event.reason, "retry_at": iso(event.retry_at)}
         case StageRequested():
             return {"status": "requested"}
+        case StageDropped():
+            return {"status": "completed", "reason": event.reason}
         case StageFailed():
             return {
                 "status": "failed",

@@ -34,11 +34,12 @@ from mina_pipeline import (
     stage,
 )
 from mina_pipeline import commands as ask
+from mina_pipeline.crew import heartbeat
 from mina_pipeline.sessions import Sessions
 from mina_pipeline.stages.offline import OfflineProvider
 from mina_pipeline.store.memory import MemoryStore
 from mina_pipeline.testing.strategies import segments
-from mina_pipeline.worker import Worker, heartbeat
+from mina_pipeline.worker import Worker
 
 Open = Callable[..., Pipeline]
 SAID = [

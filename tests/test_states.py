@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from mina_pipeline import IllegalTransition, InvalidInput, MinaError, Segment, SegmentIdReused
 from mina_pipeline import commands as ask
 from mina_pipeline import events as did
+from mina_pipeline.decisions import decide
 from mina_pipeline.definition import PARALLEL, STANDARD, Definition, DefinitionError
 from mina_pipeline.diagram import mermaid, public_transitions
 from mina_pipeline.events import StageShape
 from mina_pipeline.machine import SESSION, SESSION_FOLD, STAGE, STAGE_FOLD, fire, session_machine, stage_machine
-from mina_pipeline.states import INITIAL, EventRefused, decide, evolve, replay
+from mina_pipeline.states import INITIAL, EventRefused, evolve, replay
 from mina_pipeline.testing.scenario import conclude, given, start
 from mina_pipeline.testing.strategies import commands
 

@@ -22,13 +22,14 @@ from mina_pipeline import events as did
 from mina_pipeline.cli.app import mina
 from mina_pipeline.cli.live import Watch
 from mina_pipeline.codec import REGISTRY, UPCASTERS, Registry, RegistryError, chain, decode, encode, recorded
+from mina_pipeline.decisions import decide
 from mina_pipeline.events import SESSION_EVENTS, STAGE_EVENTS, Event, Kept, RecordedEvent, StageEvent, Unread
 from mina_pipeline.machine import SESSION
 from mina_pipeline.ports import SystemClock
 from mina_pipeline.projections import READ_MODELS, Row
 from mina_pipeline.recovery import chain_problems
 from mina_pipeline.sessions import load
-from mina_pipeline.states import FOLD_VERSION, INITIAL, EventRefused, decide, evolve, replay
+from mina_pipeline.states import FOLD_VERSION, INITIAL, EventRefused, State, evolve, replay
 from mina_pipeline.testing.strategies import commands
 from mina_pipeline.wire import wire_view
 
@@ -195,7 +196,14 @@ def test_skipped_events_anywhere_change_only_the_version(wishes: list[Any], data
     places = data.draw(st.lists(st.integers(0, len(log)), max_size=4))
     for place in sorted(places, reverse=True):
         log.insert(place, Unread(stored_type="session_noted"))
-    assert replay(log) == msgspec.structs.replace(state, version=state.version + len(places))
+    found = counted_out(replay(log))
+    assert found == msgspec.structs.replace(counted_out(state), version=state.version + len(places))
+
+
+def counted_out(state: State) -> State:
+    """The state without the versions that it remembers: they are counted on as well."""
+    stages = tuple(msgspec.structs.replace(stage, kept_version=None) for stage in state.stages)
+    return msgspec.structs.replace(state, segments_version=0, stages=stages)
 
 
 def test_confidences_add_up_alike_on_every_python() -> None:

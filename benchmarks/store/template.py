@@ -13,7 +13,7 @@ from mina_pipeline.codec import digest
 from mina_pipeline.ports import Append, SystemIds
 from mina_pipeline.projections import Row
 from mina_pipeline.sessions import load
-from mina_pipeline.states import decide
+from mina_pipeline.decisions import decide
 
 from .places import Place
 

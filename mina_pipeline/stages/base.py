@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
+from math import inf
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -40,15 +41,26 @@ class Empty:
 Outcome = Ok | Degraded | Empty
 
 
-@dataclass(frozen=True)
+@dataclass
 class Deadline:
-    """A point on the monotonic clock; `remaining()` is in seconds, below 0 when it has passed."""
+    """A point on the monotonic clock; `remaining()` is in seconds, below 0 when it has passed.
+
+    Each checkpoint moves it on. When the work was lost to another worker, or is handed back, nothing remains.
+    """
 
     at: float
     monotonic: Callable[[], float]
 
     def remaining(self) -> float:
         return self.at - self.monotonic()
+
+    def extend(self, seconds: float) -> None:
+        """So long from now, unless it was ended."""
+        if self.at != -inf:
+            self.at = self.monotonic() + seconds
+
+    def end(self) -> None:
+        self.at = -inf
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class StageContext:
     absent. previous: this stage's artefact of an earlier run, or None. idempotency_key: the same for every
     attempt at this run. `checkpoint(key, make)` returns what was stored under the key in this run, or calls
     `make()` and stores its JSON value durably first. `progress(done, total)` tells the watchers.
+    `usage(model, tokens_in, tokens_out, cost)` counts what an answer cost, for the operators' metrics.
     """
 
     session: SessionInfo
@@ -100,6 +113,7 @@ class StageContext:
     new_id: Callable[[], str]
     checkpoint: Callable[[str, Callable[[], Any]], Any]
     progress: Callable[[int, int | None], None]
+    usage: Callable[[str, int, int, float | None], None] = lambda model, tokens_in, tokens_out, cost: None
 
     @property
     def idempotency_key(self) -> str:
@@ -126,26 +140,55 @@ class Provider(Protocol):
     def summarize(self, ctx: StageContext) -> Outcome: ...
 
 
+PIPELINE = "*"
+"""As a stage's `provider`: the one that the pipeline was opened with."""
+
+POLICIES = ("degrade", "wait", "fail")
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A stage with its code. Calling it calls the function."""
+    """A stage with its code. Calling it calls the function.
+
+    policy: what becomes of a run while its provider is away: `degrade` (the fallback makes it within the reveal
+    deadline; without one it fails), `wait` (until the wait maximum, then it fails) or `fail` (at the reveal deadline).
+    provider: whose circuit breaker and limit it shares; None for none.
+    """
 
     shape: StageShape
     function: Callable[[StageContext], Outcome]
+    policy: str = "degrade"
+    fallback: Callable[[StageContext], Outcome] | None = None
+    provider: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise DefinitionError(f"stage {self.shape.name}: policy is {', '.join(POLICIES)}, not {self.policy!r}")
 
     def __call__(self, ctx: StageContext) -> Outcome:
         return self.function(ctx)
 
 
 def stage(
-    name: str, *, after: str | Iterable[str] = (), running: str, reads: str | Iterable[str] | None = None
+    name: str,
+    *,
+    after: str | Iterable[str] = (),
+    running: str,
+    reads: str | Iterable[str] | None = None,
+    policy: str = "degrade",
+    fallback: Callable[[StageContext], Outcome] | None = None,
+    provider: str | None = None,
 ) -> Callable[[Callable[[StageContext], Outcome]], Stage]:
     """Make a function a stage. `running` is the public state while it runs; `reads` (default: `after`) names the
-    stages whose better results make this one run again."""
+    stages whose better results make this one run again.
+
+    The function raises ProviderUnavailable (or ConnectionError, TimeoutError) for what may pass; `policy`, `fallback`
+    and `provider` then say what becomes of the run: see Stage. Any other exception is an outcome: failed.
+    """
     before = (after,) if isinstance(after, str) else tuple(after)
     read = before if reads is None else (reads,) if isinstance(reads, str) else tuple(reads)
     shape = StageShape(name, before, read, running)
-    return lambda function: Stage(shape, function)
+    return lambda function: Stage(shape, function, policy, fallback, provider)
 
 
 @dataclass(frozen=True)

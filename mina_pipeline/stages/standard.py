@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..definition import ANALYTICS, PARALLEL, REFINEMENT, STANDARD, SUMMARY, TASKS
+from ..events import StageShape
 from ..meeting import Analytics, Refinement, Summary, Task, TaskList
-from .base import Degraded, Empty, Ok, Outcome, Stage, StageContext, Workflow
+from .base import PIPELINE, Degraded, Empty, Ok, Outcome, Stage, StageContext, Workflow
 
 
 def refine(ctx: StageContext) -> Outcome:
@@ -49,10 +50,26 @@ def identified(tasks: TaskList, before: TaskList, new_id: Callable[[], str]) -> 
     return replace(tasks, tasks=tuple(out))
 
 
+def offline(function: Callable[[StageContext], Outcome]) -> Callable[[StageContext], Outcome]:
+    """The same stage made by the offline provider, for when the pipeline's is away."""
+
+    def fallback(ctx: StageContext) -> Outcome:
+        from .offline import OfflineProvider
+
+        return function(replace(ctx, provider=OfflineProvider()))
+
+    return fallback
+
+
+def standard(shape: StageShape) -> Stage:
+    function = CODE[shape.name]
+    return Stage(shape, function, fallback=offline(function), provider=PIPELINE)
+
+
 CODE = {"refinement": refine, "analytics": analyze, "tasks": extract_tasks, "summary": summarize}
-STANDARD_STAGES = tuple(Stage(shape, CODE[shape.name]) for shape in (REFINEMENT, ANALYTICS, TASKS, SUMMARY))
+STANDARD_STAGES = tuple(map(standard, (REFINEMENT, ANALYTICS, TASKS, SUMMARY)))
 WORKFLOWS = tuple(
-    Workflow(definition, {shape.name: Stage(shape, CODE[shape.name]) for shape in definition.stages})
+    Workflow(definition, {shape.name: standard(shape) for shape in definition.stages})
     for definition in (STANDARD, PARALLEL)
 )
 SHAPES = {"refinement": Refinement, "analytics": Analytics, "tasks": TaskList, "summary": Summary}

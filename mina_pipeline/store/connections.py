@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -20,12 +20,13 @@ from ..log import logger
 from ..projections import Row
 from .refusals import Lost, cause_of, first_line, refusal, shown_url
 
-Values = Sequence[Any]
+Values = Sequence[Any] | Mapping[str, Any]
 Rows = list[tuple[Any, ...]]
 
 
 class Link(Protocol):
-    """A connection as statements see it. Text has the dialect's own marks: `?` on SQLite, `%s` on PostgreSQL."""
+    """A connection as statements see it. Text has the dialect's own marks: `?` or `:name` on SQLite, `%s` or
+    `%(name)s` on PostgreSQL."""
 
     def rows(self, text: str, values: Values = ()) -> Rows: ...
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -23,6 +24,7 @@ from .connections import Lender, Rows, Values, by_name
 from .refusals import Collided, Locked, first_line, refusal
 from .tables import Schema
 
+NAMED = re.compile(r"%\((\w+)\)s")
 AUTOCOMMITS = "using(): this connection is in AUTOCOMMIT; it needs a transaction to be part of"
 
 
@@ -57,6 +59,8 @@ class HostLink:
             return by_name(self.connection.execute(statement))
 
     def bound(self, text: str, values: Values) -> tuple[sa.TextClause, dict[str, Any]]:
+        if isinstance(values, Mapping):
+            return sa.text(NAMED.sub(r":\1", text)), dict(values)
         return named(text, self.mark), {f"p{n}": value for n, value in enumerate(values)}
 
 

@@ -22,6 +22,10 @@ IS_ONE_OF = "= ANY(CAST(%s AS text[]))"
 SAFE_HEAD = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 JSON = msgspec.json.Encoder()
 XID = "pg_current_xact_id()::text::bigint"
+NOW = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
+"""The database's clock in µs; of the statement, so that an index can be asked for what is due by it."""
+CLOCKED = frozenset({"due_at", "until", "created_at"})
+"""The columns of `work` that hold times by that clock. Values for them are relative to when an append was made."""
 
 
 def engine(url: URL, settings: Settings) -> Engine:
@@ -83,13 +87,13 @@ def append(link: Link, schema: Schema, append: Append) -> bool:
     if guard is None:
         values = [*session.values(), *where, *command]
     else:
-        values = [*where, guard.stage, guard.run, guard.token, *command, *session.values()]
+        values = [*where, guard.kind, guard.stage, guard.run, guard.token, *command, *session.values()]
     if len(events) == 1:
         values += pick(events[0])
     else:
         values.append(json_rows(events))
     for op in append.ops:
-        values += op_values(op)
+        values += op_values(op, append.at)
     return bool(link.rows(text, values)[0][0] == 1)
 
 
@@ -159,7 +163,7 @@ def next_row(schema: Schema, columns: Sequence[str], by_command: bool, by_token:
         f"{now_part(schema)}, here AS MATERIALIZED (SELECT session_id AS held FROM {sessions}"
         f" WHERE {here} FOR UPDATE),"
         f" mine AS MATERIALIZED (SELECT held FROM {work} AS w JOIN here ON w.session_id = held"
-        f" WHERE w.kind = 'stage' AND w.stage = %s AND w.run = %s AND w.token = %s{fresh} FOR UPDATE OF w),"
+        f" WHERE w.kind = %s AND w.stage = %s AND w.run = %s AND w.token = %s{fresh} FOR UPDATE OF w),"
         f" guard AS (UPDATE {sessions} AS s SET {sets} FROM now, mine WHERE session_id = held {RETURNING})"
     )
 
@@ -187,7 +191,7 @@ def op_text(schema: Schema, op: OpShape) -> str:
     if kind in ("insert", "upsert"):
         query = f"INSERT INTO {table} ({', '.join(columns)}) SELECT "
         if one:
-            query += f"{marks(schema, name, columns)} FROM guard"
+            query += f"{', '.join(clocked(name, c, mark(schema, name, c)) for c in columns)} FROM guard"
         else:
             query += f"{fields(schema, name, columns, 'r')} FROM guard, {recordset(schema, name, columns, 'r')}"
         if kind == "upsert":
@@ -202,21 +206,29 @@ def op_text(schema: Schema, op: OpShape) -> str:
     return f"UPDATE {table} AS t SET {sets} FROM guard, {rows} WHERE {match}"
 
 
-def op_values(op: Op) -> list[Any]:
-    """What the marks of `op_text` stand for."""
+def clocked(table: str, column: str, value: str) -> str:
+    """A value, or where it is a time by the database's clock, that long from now."""
+    return f"{NOW} + {value}" if table == "work" and column in CLOCKED else value
+
+
+def op_values(op: Op, at: int) -> list[Any]:
+    """What the marks of `op_text` stand for. at: the host's time that clocked ones are relative to."""
     if op.kind == "prune":
         return [op.rows[0]["session_id"], list(op.keep)]
-    if len(op.rows) == 1 and op.kind in ("insert", "upsert"):
-        return list(op.rows[0].values())
-    return [json_rows(op.rows)]
+    rows = op.rows
+    if op.table == "work":
+        rows = tuple({c: v - at if c in CLOCKED and v is not None else v for c, v in row.items()} for row in op.rows)
+    if len(rows) == 1 and op.kind in ("insert", "upsert"):
+        return list(rows[0].values())
+    return [json_rows(rows)]
 
 
-def correct(link: Link, schema: Schema, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
+def correct(link: Link, schema: Schema, at: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
     """Row operations under the session's row lock, while its version is the expected one: one statement."""
     guard = f"SELECT session_id FROM {schema.sql('sessions')} WHERE session_id = %s AND version = %s FOR UPDATE"
     parts = [f"guard AS MATERIALIZED ({guard})"]
     parts += [f"op{n} AS ({op_text(schema, op_shape(op))})" for n, op in enumerate(ops)]
-    given = [session_id, expected, *(value for op in ops for value in op_values(op))]
+    given = [session_id, expected, *(value for op in ops for value in op_values(op, at))]
     return bool(link.rows(f"WITH {', '.join(parts)} SELECT count(*) FROM guard", given)[0][0] == 1)
 
 
@@ -230,7 +242,10 @@ def recordset(schema: Schema, table: str, columns: Sequence[str], alias: str) ->
 def fields(schema: Schema, table: str, columns: Sequence[str], alias: str) -> str:
     """The columns of a recordset as they are stored: JSON has bytes in base64."""
     return ", ".join(
-        f"decode({alias}.{c}, 'base64')" if sql_type(schema[table].c[c]) == "bytea" else f"{alias}.{c}" for c in columns
+        f"decode({alias}.{c}, 'base64')"
+        if sql_type(schema[table].c[c]) == "bytea"
+        else clocked(table, c, f"{alias}.{c}")
+        for c in columns
     )
 
 

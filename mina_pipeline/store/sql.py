@@ -5,7 +5,7 @@ An append is compiled in sqlite.py and postgresql.py; everything else is the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -15,24 +15,25 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from ..codec import recorded
 from ..errors import LeaseLost, MinaError, MissingExtra, SessionBusy, StoreBusy, StoreUnreachable
 from ..events import FIRST_ERA, Position, RecordedEvent
-from ..ports import Append, Claimed, FeedStall, Head, Header, Wake
+from ..ports import Append, FeedStall, Head, Header, Wake
 from ..projections import KEYS, Op, Row
 from ..settings import Settings
 from ..states import FINISHED
 from ..text import storable
-from . import feed, postgresql, sqlite, work
+from . import feed, postgresql, sqlite
 from .connections import Link, OwnLink, Rows, Values, backoff
 from .host import AUTOCOMMITS, HostLink, announce_after_commit, host_connection
 from .refusals import Collided, Locked, Lost, Unprepared, first_line, shown_url
 from .shared import Shared
 from .tables import Schema, build_schema
 from .texts import Texts
+from .work import SqlWork
 
 T = TypeVar("T")
 TRIES = 3  # of one statement, when connections break under it
 
 
-class SqlStore:
+class SqlStore(SqlWork):
     """A Store over one engine, or inside one connection of a host's."""
 
     def __init__(self, shared: Shared, host: HostLink | None = None, texts: Texts | None = None) -> None:
@@ -41,8 +42,8 @@ class SqlStore:
         self.host = host
         self.inside = host is not None
         self.postgresql = shared.engine.dialect.name == "postgresql"
-        self.work = shared.schema["work"]
         self.texts = texts or Texts(shared.schema, self.postgresql)
+        self.work = self.texts.work
 
     @property
     def engine(self) -> Engine:
@@ -206,7 +207,7 @@ class SqlStore:
         if append.guard is None:
             return
         guard = append.guard
-        if not self.rows_of(self.texts.mine, (append.session_id, guard.stage, guard.run, guard.token)):
+        if not self.rows_of(self.texts.mine, (append.session_id, guard.kind, guard.stage, guard.run, guard.token)):
             raise LeaseLost(append.session_id, guard.stage, guard.run)
 
     def events(self, session_id: str, after: int = 0, limit: int | None = None) -> list[Row]:
@@ -258,33 +259,6 @@ class SqlStore:
         draw = postgresql.draw_id if self.postgresql else sqlite.draw_id
         return self.writing(lambda link: draw(link, self.schema))
 
-    # --- WorkQueue
-
-    def claim(
-        self,
-        now: int,
-        owner: str,
-        token: str,
-        until: int,
-        definitions: Sequence[tuple[str, int]],
-        exclude: Collection[str] = (),
-    ) -> Claimed | None:
-        due = work.claimable(self.work, now, definitions, exclude)
-        if not self.fetch(work.any_due(self.work, due)):
-            return None  # an idle worker takes no write lock
-        found = self.writing(lambda link: link.fetch(work.take(self.work, due, owner, token, until)))
-        return Claimed(**{name: found[0][name] for name in Claimed.__dataclass_fields__}) if found else None
-
-    def renew(self, tokens: Sequence[str], until: int) -> int:
-        return len(self.writing(lambda link: link.fetch(work.renew(self.work, tokens, until))))
-
-    def give_back(self, token: str) -> None:
-        self.writing(lambda link: link.fetch(work.give_back(self.work, token)))
-
-    def next_due(self, definitions: Sequence[tuple[str, int]], exclude: Collection[str] = ()) -> int | None:
-        due = self.fetch(work.next_due(self.work, definitions, exclude))[0]["due"]
-        return None if due is None else int(due)
-
     # --- Views
 
     def known_segments(self, session_id: str, segment_ids: Sequence[str]) -> list[Row]:
@@ -314,10 +288,10 @@ class SqlStore:
             query = query.where(sessions.c.state.not_in(FINISHED), sessions.c.updated_at < stuck_before)
         return self.fetch(query)
 
-    def correct(self, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
+    def correct(self, now: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
         self.refuse_second_door()
         correct = postgresql.correct if self.postgresql else sqlite.correct
-        return self.writing(lambda link: correct(link, self.schema, session_id, expected, ops), again=False)
+        return self.writing(lambda link: correct(link, self.schema, now, session_id, expected, ops), again=False)
 
 
 # --- opening

@@ -111,7 +111,8 @@ def guarded(link: Link, schema: Schema, append: Append) -> bool:
     if append.command_id is not None:
         values += (append.session_id, append.command_id)
     if append.guard is not None:
-        values += (append.session_id, append.guard.stage, append.guard.run, append.guard.token)
+        guard = append.guard
+        values += (append.session_id, guard.kind, guard.stage, guard.run, guard.token)
     return link.count(text, values) == 1
 
 
@@ -132,13 +133,13 @@ def next_row(sessions: str, columns: tuple[str, ...], events: str | None, work: 
         )
     if work is not None:
         text += (
-            f" AND EXISTS (SELECT 1 FROM {work} WHERE session_id = ? AND kind = 'stage' AND stage = ?"
+            f" AND EXISTS (SELECT 1 FROM {work} WHERE session_id = ? AND kind = ? AND stage = ?"
             " AND run = ? AND token = ?)"
         )
     return text
 
 
-def correct(link: Link, schema: Schema, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
+def correct(link: Link, schema: Schema, _at: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
     """Row operations while the session's version is the expected one; inside a transaction."""
     lock = f"UPDATE {schema.sql('sessions')} SET version = version WHERE session_id = ? AND version = ?"
     if link.count(lock, (session_id, expected)) != 1:

@@ -201,8 +201,29 @@ def build_schema(prefix: str = "mina_", namespace: str | None = None) -> Schema:
         Column("token", Text),
         Column("until", BigInteger),
         required("attempts", Integer),
+        Column("tries", Integer),
+        Column("created_at", BigInteger),
         index("work_due", "due_at"),
         index("work_token", "token"),
+        index("work_until", "until"),
+    )
+    table(
+        "breakers",
+        Column("provider", Text, primary_key=True),
+        required("state", Text),
+        required("opens", Integer),
+        Column("retry_at", BigInteger),
+        required("changed_at", BigInteger),
+        Column("reason", Text),
+        Column("probe", Text),
+        Column("probe_until", BigInteger),
+    )
+    table(
+        "workers",
+        Column("name", Text, primary_key=True),
+        required("started_at", BigInteger),
+        required("seen_at", BigInteger),
+        required("details", Text),
     )
     sa.Sequence(f"{prefix}session_ids", metadata=metadata, schema=namespace)
     return Schema(metadata, by_name, prefix, namespace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import feed, postgresql, sqlite
 from .tables import Schema
+from .work import WorkTexts
 
 HEADER = ("session_id", "version", "type")
 
@@ -15,6 +16,7 @@ class Texts:
         self.schema = schema
         self.on_postgresql = on_postgresql
         self.order = ("era", "feed_xid", "seq") if on_postgresql else ("seq",)
+        self.work = WorkTexts(schema, on_postgresql)
         self.mark = mark = postgresql.MARK if on_postgresql else sqlite.MARK
         one_of = postgresql.IS_ONE_OF if on_postgresql else sqlite.IS_ONE_OF
         events, sessions, work = (schema.sql(name) for name in ("events", "sessions", "work"))
@@ -33,7 +35,8 @@ class Texts:
             " AND fingerprint IS NOT NULL"
         )
         self.mine = (
-            f"SELECT 1 FROM {work} WHERE session_id = {mark} AND stage = {mark} AND run = {mark} AND token = {mark}"
+            f"SELECT 1 FROM {work} WHERE session_id = {mark} AND kind = {mark} AND stage = {mark} AND run = {mark}"
+            f" AND token = {mark}"
         )
         self.segments = (
             f"SELECT {', '.join(self.segment_columns)} FROM {schema.sql('segments')}"

@@ -1,57 +1,370 @@
-"""The statements on the work table. Cost by the rows in it, never by history."""
+"""The work queue, and what workers of all processes share, in SQL. Cost by the rows in it, never by history.
+
+Times are kept by the database's clock on PostgreSQL, and shown by the host's: `now` is what lies between.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
-import sqlalchemy as sa
+import msgspec
 
+from ..ports import BreakerState, Claimed, Wanted, WorkerSeen
+from ..projections import Row
+from . import postgresql
+from .connections import Link
+from .queue import BESIDE, FORGOTTEN, full_stages, ramp, shown_breaker
+from .tables import Schema
+
+T = TypeVar("T")
+Named = dict[str, Any]
 Definitions = Sequence[tuple[str, int]]
+CLAIMED = tuple(name for name in Claimed.__dataclass_fields__ if name != "session")
+TIMES = frozenset({"due_at", "until", "created_at", "retry_at", "changed_at", "probe_until", "started_at", "seen_at"})
+FREE = {"owner": "NULL", "token": "NULL", "until": "NULL"}
 
 
-def claimable(work: sa.Table, now: int, definitions: Definitions, exclude: Collection[str]) -> sa.ColumnElement[bool]:
-    free = sa.or_(work.c.until.is_(None), work.c.until <= now)
-    return sa.and_(work.c.due_at <= now, free, known(work, definitions, exclude))
+class WorkTexts:
+    """The statements, with named parameters. `now` is always among them: the host's µs."""
+
+    def __init__(self, schema: Schema, on_postgresql: bool) -> None:
+        self.on_postgresql = on_postgresql
+        self.work, self.sessions, self.breaker_table, self.worker_table = (
+            schema.sql(name) for name in ("work", "sessions", "breakers", "workers")
+        )
+        self.now = postgresql.NOW if on_postgresql else self.mark("now")
+        self.work_columns = tuple(column.name for column in schema["work"].columns)
+        self.session_columns = tuple(column.name for column in schema["sessions"].columns)
+        self.breaker_columns = tuple(column.name for column in schema["breakers"].columns)
+        free = f"(until IS NULL OR until <= {self.now})"
+        self.free, self.due = free, f"due_at <= {self.now} AND {free}"
+        self.skip_locked = " FOR UPDATE SKIP LOCKED" if on_postgresql else ""
+        held = f"SELECT stage, kind FROM {self.work} WHERE until > {self.now}"
+        self.held = held
+        self.session = f"SELECT {', '.join(self.session_columns)} FROM {self.sessions} WHERE session_id = {self('id')}"
+        self.give_back = self.update(**FREE, attempts="attempts - 1") + f" WHERE token = {self('token')}"
+        later = f"{self.now} + {self('delay')}"
+        postponed = self.update(**FREE, attempts="0", due_at=later, tries=f"coalesce(tries, 0) + {self('tried')}")
+        self.postpone = f"{postponed} WHERE token = {self('token')}"
+        soon = f"CASE WHEN due_at > {self.now} THEN {self.now} ELSE due_at END"
+        self.release = self.update(**FREE, due_at=soon) + (
+            f" WHERE session_id = {self('id')} AND kind = {self('kind')} AND stage = {self('stage')}"
+        )
+        self.renew = self.renewal()
+        self.still_held = f"SELECT token FROM {self.work} WHERE token {self.one_of('tokens')}"
+        self.pending = (
+            f"SELECT session_id, kind, stage FROM {self.work} WHERE stage {self.one_of('stages')} AND {free}"
+            f" AND (kind = 'upgrade' OR kind = 'stage' AND due_at > {self.now}) ORDER BY due_at, session_id"
+        )
+        beside = ", ".join(f"s.{name} AS {name}" for name in BESIDE)
+        self.rows = (
+            f"SELECT {self.shown(self.work_columns, 'w.')}, {beside} FROM {self.work} AS w"
+            f" LEFT JOIN {self.sessions} AS s ON s.session_id = w.session_id ORDER BY w.due_at, w.session_id, w.stage"
+        )
+        self.touch = (
+            f"UPDATE {self.sessions} SET touched_at = {self('now')}"
+            f" WHERE session_id = {self('id')} AND touched_at < {self('now')}"
+        )
+
+    def mark(self, name: str) -> str:
+        return f"CAST(%({name})s AS bigint)" if self.on_postgresql and name == "now" else self(name)
+
+    def __call__(self, name: str) -> str:
+        return f"%({name})s" if self.on_postgresql else f":{name}"
+
+    def one_of(self, name: str) -> str:
+        return f"= ANY({self(name)})" if self.on_postgresql else f"IN (SELECT value FROM json_each({self(name)}))"
+
+    def list(self, values: Collection[str]) -> Any:
+        """The parameter for `one_of`."""
+        return [*values] if self.on_postgresql else msgspec.json.encode([*values]).decode()
+
+    def host_time(self, expression: str) -> str:
+        """A time of the database's as one of the host's."""
+        return f"{expression} - {self.now} + {self.mark('now')}" if self.on_postgresql else expression
+
+    def shown(self, columns: Sequence[str], of: str = "") -> str:
+        return ", ".join(self.host_time(of + name) if name in TIMES else of + name for name in columns)
+
+    def update(self, **columns: str) -> str:
+        return f"UPDATE {self.work} SET " + ", ".join(f"{name} = {to}" for name, to in columns.items())
+
+    def known(self, count: int) -> str:
+        marks = ", ".join(f"({self(f'name{n}')}, {self(f'version{n}')})" for n in range(count))
+        return f"(definition, definition_version) IN ({'VALUES ' if not self.on_postgresql else ''}{marks})"
+
+    def wanted(self, definitions: int, exclude: bool, full: bool, no_upgrades: bool, only: bool) -> str:
+        """The condition for a row that may be claimed."""
+        if only:
+            one = f"session_id = {self('session_id')} AND kind = 'stage' AND stage = {self('stage')}"
+            return f"{one} AND {self.free} AND {self.known(definitions)}"
+        text = f"{self.due} AND {self.known(definitions)}"
+        if exclude:
+            text += f" AND NOT (session_id {self.one_of('exclude')})"
+        if full:
+            text += f" AND (kind = 'timer' OR NOT (stage {self.one_of('full')}))"
+        if no_upgrades:
+            text += f" AND NOT (kind = 'upgrade' AND stage {self.one_of('no_upgrades')})"
+        return text
+
+    def pick(self, condition: str) -> str:
+        return (
+            f"SELECT session_id, kind, stage FROM {self.work} WHERE {condition}"
+            f" ORDER BY due_at, session_id, stage LIMIT 1{self.skip_locked}"
+        )
+
+    def claim(self, condition: str) -> str:
+        """Take the longest-due row that nobody else is just taking; on PostgreSQL its session's row comes with it."""
+        until = f"{self.now} + {self('lease')}"
+        taken = self.update(owner=self("owner"), token=self("token"), until=until, attempts="attempts + 1")
+        keys = "(session_id, kind, stage)"
+        if not self.on_postgresql:
+            return f"{taken} WHERE {keys} IN ({self.pick(condition)}) RETURNING {self.shown(CLAIMED)}"
+        session = ", ".join(f"s.{name}" for name in self.session_columns)
+        return (
+            f"WITH pick AS MATERIALIZED ({self.pick(condition)}), taken AS ({taken}"
+            f" WHERE {keys} IN (SELECT session_id, kind, stage FROM pick) RETURNING {', '.join(CLAIMED)})"
+            f" SELECT {self.shown(CLAIMED, 't.')}, {session} FROM taken AS t"
+            f" JOIN {self.sessions} AS s ON s.session_id = t.session_id"
+        )
+
+    def renewal(self) -> str:
+        """A row that is locked at the moment holds up no other lease."""
+        until = f"{self.now} + {self('lease')}"
+        if not self.on_postgresql:
+            return self.update(until=until) + f" WHERE token {self.one_of('tokens')}"
+        mine = f"SELECT token FROM {self.work} WHERE token {self.one_of('tokens')} FOR UPDATE SKIP LOCKED"
+        return f"WITH mine AS MATERIALIZED ({mine}) {self.update(until=until)} WHERE token IN (SELECT token FROM mine)"
+
+    def next_due(self, definitions: int, exclude: bool) -> str:
+        """Two looks at an index: the first that nobody has, and the first lease to end."""
+        ours = self.known(definitions) + (f" AND NOT (session_id {self.one_of('exclude')})" if exclude else "")
+        free = f"SELECT due_at AS at FROM {self.work} WHERE until IS NULL AND {ours} ORDER BY due_at LIMIT 1"
+        held = f"SELECT min(until) AS at FROM {self.work} WHERE until IS NOT NULL AND {ours}"
+        both = f"SELECT * FROM ({free}) AS a UNION ALL SELECT * FROM ({held}) AS b"
+        return f"SELECT {self.host_time('min(at)')} FROM ({both}) AS c"
+
+    def oldest_due(self, definitions: int) -> str:
+        return (
+            f"SELECT {self.host_time('due_at')} FROM {self.work} WHERE {self.due} AND kind = 'stage'"
+            f" AND {self.known(definitions)} ORDER BY due_at LIMIT 1"
+        )
+
+    # --- the fleet
+
+    @property
+    def breakers(self) -> str:
+        return f"SELECT {self.shown(self.breaker_columns)} FROM {self.breaker_table} ORDER BY provider"
+
+    @property
+    def trip(self) -> str:
+        retry_at, reason = f"{self.now} + {self('pause')}", self("reason")
+        mine = f"CAST({self('probe')} AS text)"
+        return (
+            f"INSERT INTO {self.breaker_table} AS b (provider, state, opens, retry_at, changed_at, reason)"
+            f" VALUES ({self('provider')}, 'open', 1, {retry_at}, {self.now}, {reason})"
+            f" ON CONFLICT (provider) DO UPDATE SET state = 'open', opens = b.opens + 1, retry_at = {retry_at},"
+            f" changed_at = CASE WHEN b.state = 'open' THEN b.changed_at ELSE {self.now} END, reason = {reason},"
+            " probe = NULL, probe_until = NULL"
+            f" WHERE {mine} IS NULL AND b.state <> 'open' OR b.probe = {mine} RETURNING provider"
+        )
+
+    @property
+    def take_probe(self) -> str:
+        return (
+            f"UPDATE {self.breaker_table} SET probe = {self('probe')}, probe_until = {self.now} + {self('lease')}"
+            f" WHERE provider = {self('provider')} AND state = 'open' AND retry_at <= {self.now}"
+            f" AND (probe IS NULL OR probe_until <= {self.now}) RETURNING provider"
+        )
+
+    @property
+    def close(self) -> str:
+        return (
+            f"UPDATE {self.breaker_table} SET state = 'closed', opens = 0, retry_at = NULL, changed_at = {self.now},"
+            f" reason = NULL, probe = NULL, probe_until = NULL"
+            f" WHERE provider = {self('provider')} AND probe = {self('probe')} RETURNING provider"
+        )
+
+    @property
+    def seen(self) -> str:
+        started = f"{self.now} - {self('age')}"
+        return (
+            f"INSERT INTO {self.worker_table} (name, started_at, seen_at, details)"
+            f" VALUES ({self('name')}, {started}, {self.now}, {self('details')})"
+            f" ON CONFLICT (name) DO UPDATE SET seen_at = {self.now}, details = excluded.details"
+        )
+
+    @property
+    def forget(self) -> str:
+        return f"DELETE FROM {self.worker_table} WHERE seen_at < {self.now} - {FORGOTTEN}"
+
+    @property
+    def gone(self) -> str:
+        return f"DELETE FROM {self.worker_table} WHERE name = {self('name')}"
+
+    @property
+    def workers(self) -> str:
+        columns = self.shown(("name", "started_at", "seen_at", "details"))
+        return f"SELECT {columns} FROM {self.worker_table} ORDER BY seen_at, name"
 
 
-def known(work: sa.Table, definitions: Definitions, exclude: Collection[str]) -> sa.ColumnElement[bool]:
-    ours = sa.tuple_(work.c.definition, work.c.definition_version).in_(list(definitions))
-    return sa.and_(ours, work.c.session_id.not_in(list(exclude))) if exclude else ours
+class SqlWork:
+    """The WorkQueue and Fleet roles of a SqlStore."""
+
+    schema: Schema
+    postgresql: bool
+    work: WorkTexts
+    reading: Callable[[Callable[[Link], Any]], Any]
+    writing: Callable[..., Any]
+
+    def read(self, text: str, values: Named) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = self.reading(lambda link: link.rows(text, values))
+        return found
+
+    def write(self, text: str, values: Named) -> int:
+        return int(self.writing(lambda link: link.count(text, values)))
+
+    # --- WorkQueue
+
+    def claim(self, now: int, owner: str, token: str, lease: int, wanted: Wanted) -> Claimed | None:
+        texts, values = self.work, {"now": now, "owner": owner, "token": token, "lease": lease, **definitions(wanted)}
+        session_id, stage = wanted.only or (None, None)
+        values |= {"session_id": session_id, "stage": stage, "exclude": texts.list(wanted.exclude)}
+        values |= {"no_upgrades": texts.list(wanted.no_upgrades), "full": texts.list(())}
+        flags = (bool(wanted.exclude), bool(wanted.no_upgrades), wanted.only is not None)
+
+        def condition(full: bool) -> str:
+            exclude, no_upgrades, only = flags
+            return texts.wanted(len(wanted.definitions), exclude, full, no_upgrades, only)
+
+        def take(link: Link) -> list[tuple[Any, ...]]:
+            full = self.full(link, now, wanted)
+            values["full"] = texts.list(full)
+            found = link.rows(texts.claim(condition(bool(full))), values)
+            if found and not self.postgresql:
+                found = [(*found[0], *session) for session in link.rows(texts.session, {"id": found[0][0]})]
+            return found
+
+        if not self.postgresql:
+            if not self.read(f"SELECT 1 FROM {texts.work} WHERE {condition(False)} LIMIT 1", values):
+                return None  # an idle worker takes no write lock
+            found = self.writing(take)
+        elif wanted.limits and wanted.only is None:
+            found = self.writing(lambda link: alone(link, self.schema, take))
+        else:
+            found = self.writing(take)
+        if not found:
+            return None
+        here = len(CLAIMED)
+        session = dict(zip(texts.session_columns, found[0][here:], strict=True))
+        row = dict(zip(CLAIMED, found[0][:here], strict=True))
+        row["tries"], row["created_at"] = row["tries"] or 0, row["created_at"] or row["due_at"]
+        return Claimed(**row, session=session)
+
+    def full(self, link: Link, now: int, wanted: Wanted) -> set[str]:
+        if not wanted.limits or wanted.only is not None:
+            return set()
+        held = link.rows(self.work.held, {"now": now})
+        return full_stages(wanted, ({"stage": stage, "kind": kind} for stage, kind in held))
+
+    def renew(self, now: int, tokens: Sequence[str], lease: int) -> list[str]:
+        values = {"now": now, "tokens": self.work.list(tokens), "lease": lease}
+        self.write(self.work.renew, values)
+        return [token for (token,) in self.read(self.work.still_held, values)]
+
+    def give_back(self, token: str) -> None:
+        self.write(self.work.give_back, {"token": token})
+
+    def postpone(self, now: int, token: str, delay: int, tried: bool = False) -> bool:
+        return self.write(self.work.postpone, {"now": now, "token": token, "delay": delay, "tried": int(tried)}) == 1
+
+    def next_due(self, now: int, definitions: Definitions, exclude: Collection[str] = ()) -> int | None:
+        text = self.work.next_due(len(definitions), bool(exclude))
+        values = {"now": now, "exclude": self.work.list(exclude), **numbered(definitions)}
+        due = self.read(text, values)[0][0]
+        return None if due is None else int(due)
+
+    def oldest_due(self, now: int, definitions: Definitions) -> int | None:
+        found = self.read(self.work.oldest_due(len(definitions)), {"now": now, **numbered(definitions)})
+        return int(found[0][0]) if found else None
+
+    def spread(self, now: int, stages: Collection[str], pace: int) -> int:
+        texts, values = self.work, {"now": now, "stages": self.work.list(stages)}
+        due = texts.update(due_at=f"{texts.now} + {texts('delay')}")
+        one = f"{due} WHERE session_id = {texts('id')} AND kind = {texts('kind')} AND stage = {texts('stage')}"
+
+        def spread(link: Link) -> int:
+            rows = link.rows(texts.pending, values)
+            for place, (session_id, kind, stage) in enumerate(rows):
+                key = {"id": session_id, "kind": kind, "stage": stage}
+                # A row that has been claimed meanwhile is busy with what it is wanted for.
+                link.count(f"{one} AND {texts.free}", {"now": now, "delay": ramp(place, len(rows), pace), **key})
+            return len(rows)
+
+        count: int = self.writing(spread)
+        return count
+
+    def release(self, now: int, session_id: str, kind: str, stage: str) -> bool:
+        return self.write(self.work.release, {"now": now, "id": session_id, "kind": kind, "stage": stage}) == 1
+
+    def work_rows(self, now: int, limit: int | None = None) -> list[Row]:
+        text = self.work.rows + ("" if limit is None else f" LIMIT {int(limit)}")
+        columns = (*self.work.work_columns, *BESIDE)
+        return [dict(zip(columns, row, strict=True)) for row in self.read(text, {"now": now})]
+
+    def touch(self, now: int, session_id: str) -> None:
+        self.write(self.work.touch, {"now": now, "id": session_id})
+
+    # --- Fleet
+
+    def breakers(self, now: int) -> list[BreakerState]:
+        found = self.read(self.work.breakers, {"now": now})
+        return [shown_breaker(dict(zip(self.work.breaker_columns, row, strict=True)), now) for row in found]
+
+    def trip_breaker(self, now: int, provider: str, pause: int, reason: str, probe: str | None = None) -> bool:
+        values = {"now": now, "provider": provider, "pause": pause, "reason": reason, "probe": probe}
+        return self.changed(self.work.trip, values)
+
+    def take_probe(self, now: int, provider: str, probe: str, lease: int) -> bool:
+        return self.changed(self.work.take_probe, {"now": now, "provider": provider, "probe": probe, "lease": lease})
+
+    def close_breaker(self, now: int, provider: str, probe: str) -> bool:
+        return self.changed(self.work.close, {"now": now, "provider": provider, "probe": probe})
+
+    def changed(self, text: str, values: Named) -> bool:
+        return bool(self.writing(lambda link: link.rows(text, values)))
+
+    def worker_seen(self, now: int, name: str, started_at: int, details: Mapping[str, Any]) -> None:
+        text = msgspec.json.encode(details).decode()
+        values = {"now": now, "name": name, "age": now - started_at, "details": text}
+        self.writing(lambda link: (link.count(self.work.forget, values), link.count(self.work.seen, values)))
+
+    def worker_gone(self, name: str) -> None:
+        self.write(self.work.gone, {"name": name})
+
+    def workers_seen(self, now: int) -> list[WorkerSeen]:
+        found = self.read(self.work.workers, {"now": now})
+        return [WorkerSeen(name, since, seen, msgspec.json.decode(text)) for name, since, seen, text in found]
 
 
-def any_due(work: sa.Table, due: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
-    return sa.select(work.c.stage).where(due).limit(1)
+def definitions(wanted: Wanted) -> Named:
+    return numbered(wanted.definitions)
 
 
-def take(work: sa.Table, due: sa.ColumnElement[bool], owner: str, token: str, until: int) -> sa.Executable:
-    """Claim the longest-due row that nobody else is just claiming, with a new token."""
-    pick = (
-        sa.select(work.c.session_id, work.c.kind, work.c.stage)
-        .where(due)
-        .order_by(work.c.due_at, work.c.session_id, work.c.stage)
-        .limit(1)
-        .with_for_update(skip_locked=True)  # SQLite renders nothing: its transaction is exclusive anyway
-        .cte("pick")
-    )
-    return (
-        sa.update(work)
-        .where(sa.tuple_(work.c.session_id, work.c.kind, work.c.stage).in_(sa.select(pick)))
-        .values(owner=owner, token=token, until=until, attempts=work.c.attempts + 1)
-        .returning(work)
-    )
+def numbered(definitions: Definitions) -> Named:
+    names = {f"name{n}": name for n, (name, _) in enumerate(definitions)}
+    return names | {f"version{n}": version for n, (_, version) in enumerate(definitions)}
 
 
-def renew(work: sa.Table, tokens: Sequence[str], until: int) -> sa.Executable:
-    """A row that is locked at the moment holds up no other lease."""
-    held = sa.select(work.c.token).where(work.c.token.in_(tokens)).with_for_update(skip_locked=True).cte("held")
-    return sa.update(work).where(work.c.token.in_(sa.select(held))).values(until=until).returning(work.c.token)
-
-
-def give_back(work: sa.Table, token: str) -> sa.Executable:
-    free = {"owner": None, "token": None, "until": None, "attempts": work.c.attempts - 1}
-    return sa.update(work).where(work.c.token == token).values(**free).returning(work.c.stage)
-
-
-def next_due(work: sa.Table, definitions: Definitions, exclude: Collection[str]) -> sa.Select[tuple[int | None]]:
-    due = sa.case((work.c.until > work.c.due_at, work.c.until), else_=work.c.due_at)
-    return sa.select(sa.func.min(due).label("due")).where(known(work, definitions, exclude))
+def alone(link: Link, schema: Schema, take: Callable[[Link], T]) -> T:
+    """Inside a transaction in which nobody else counts and claims: a limit is a limit across all workers."""
+    link.count("BEGIN")
+    try:
+        link.rows("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema.sql("work"),))
+        found = take(link)
+    except BaseException:
+        link.count("ROLLBACK")
+        raise
+    link.count("COMMIT")
+    return found

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from .. import commands as ask
 from .. import events as did
+from ..decisions import decide
 from ..definition import STANDARD, Definition
 from ..errors import MinaError
-from ..states import INITIAL, State, decide, evolve, replay
+from ..states import INITIAL, State, evolve, replay
 
 SESSION_ID = "a-session"
 

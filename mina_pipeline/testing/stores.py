@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from ..commands import Begin, Finalize
+from ..decisions import decide
 from ..errors import ConcurrencyError, LeaseLost, SessionNotFound
 from ..events import Position, RecordedEvent
 from ..meeting import Segment
 from ..pipeline import Pipeline
-from ..ports import Append, WorkGuard
+from ..ports import Append, Wanted, WorkGuard
 from ..projections import Op
 from ..sessions import load
-from ..states import decide
 
 HOSTILE = "nul \x00 bell \x07 lone \ud800 e\u0301 \u202eright-to-left\u202c שלום \U0001f600 </script> %s ' \" \\ \n"
 
@@ -78,9 +78,10 @@ class StoreContract:
     def test_an_outcome_needs_the_newest_token(self, pipeline: Pipeline) -> None:
         """An append guarded by a token that is not the row's raises LeaseLost and writes nothing."""
         session_id = ready(pipeline)
-        now, definitions = pipeline.clock.now(), list(pipeline.code)
-        old = pipeline.store.claim(now, "one", "token-1", now, definitions)
-        new = pipeline.store.claim(now + 1, "two", "token-2", now + 10**9, definitions)
+        now, wanted = pipeline.clock.now(), Wanted(list(pipeline.code))
+        old = pipeline.store.claim(now, "one", "token-1", 1, wanted)
+        time.sleep(0.002)
+        new = pipeline.store.claim(pipeline.clock.now(), "two", "token-2", 10**9, wanted)
         assert old is not None
         assert new is not None
         assert (old.session_id, old.stage, new.attempts) == (new.session_id, new.stage, 2)
@@ -95,33 +96,96 @@ class StoreContract:
     def test_a_claim_is_nobody_elses(self, pipeline: Pipeline) -> None:
         """A claimed row is not claimed again before its lease ends, unless it was given back."""
         ready(pipeline)
-        now, definitions = pipeline.clock.now(), list(pipeline.code)
-        assert pipeline.store.claim(now, "one", "t1", now + 1000, definitions) is not None
-        assert pipeline.store.claim(now, "two", "t2", now + 1000, definitions) is None
-        assert pipeline.store.next_due(definitions) == now + 1000
-        assert pipeline.store.renew(["t1"], now + 5000) == 1
-        assert pipeline.store.claim(now + 2000, "two", "t3", now + 9000, definitions) is None
-        pipeline.store.give_back("t1")
-        again = pipeline.store.claim(now, "two", "t4", now + 9000, definitions)
+        store, now, definitions = pipeline.store, pipeline.clock.now(), list(pipeline.code)
+        wanted = Wanted(definitions)
+        assert store.claim(now, "one", "t1", 500_000, wanted) is not None
+        assert store.claim(now, "two", "t2", 500_000, wanted) is None
+        due = store.next_due(now, definitions)
+        assert due is not None
+        assert 0 < due - now <= 600_000
+        assert store.renew(now, ["t1", "lost"], 1_000_000) == ["t1"]
+        due = store.next_due(now, definitions)
+        assert due is not None
+        assert due - now > 600_000
+        assert store.claim(now, "two", "t3", 500_000, wanted) is None
+        store.give_back("t1")
+        again = store.claim(now, "two", "t4", 500_000, wanted)
         assert again is not None
         assert again.attempts == 1
+        assert again.session["state"] == "finalized"
+
+    def test_a_postponed_claim_comes_later(self, pipeline: Pipeline) -> None:
+        """What is put off is due after its delay, its attempts begin anew and its tries are counted."""
+        ready(pipeline)
+        store, now, wanted = pipeline.store, pipeline.clock.now(), Wanted(list(pipeline.code))
+        assert store.claim(now, "one", "t1", 10**9, wanted) is not None
+        assert store.postpone(now, "t1", 50_000, tried=True)
+        assert not store.postpone(now, "t1", 50_000)
+        assert store.claim(now, "one", "t2", 10**9, wanted) is None
+        time.sleep(0.06)
+        claimed = store.claim(pipeline.clock.now(), "one", "t3", 10**9, wanted)
+        assert claimed is not None
+        assert (claimed.attempts, claimed.tries) == (1, 1)
+
+    def test_limits_hold_across_workers(self, pipeline: Pipeline) -> None:
+        """Of a limited group of stages no more are claimed at once; what is not of the group goes on."""
+        for _ in range(4):
+            ready(pipeline)
+        pipeline.start_session()
+        group = (frozenset({"refinement", "summary"}), 2)
+        wanted = Wanted(list(pipeline.code), limits=[group])
+
+        def claim(n: int) -> bool:
+            return pipeline.store.claim(pipeline.clock.now(), "w", f"t{n}", 10**9, wanted) is not None
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(claim, range(8))) == 2
+        assert pipeline.store.claim(pipeline.clock.now(), "w", "t9", 10**9, Wanted(list(pipeline.code))) is not None
+
+    def test_work_rows_show_what_is_going_on(self, pipeline: Pipeline) -> None:
+        """Each row of work comes with its session's state, and its times by the host's clock."""
+        session_id = ready(pipeline)
+        recording = pipeline.start_session().session_id
+        now = pipeline.clock.now()
+        claimed = pipeline.store.claim(now, "w", "t1", 10**9, Wanted(list(pipeline.code)))
+        assert claimed is not None
+        rows = {row["session_id"]: row for row in pipeline.store.work_rows(now)}
+        assert (rows[session_id]["owner"], rows[session_id]["state"]) == ("w", "finalized")
+        assert abs(rows[session_id]["until"] - now - 10**9) < 1_000_000
+        grace = pipeline.settings.recording_grace * 1e6
+        assert (rows[recording]["kind"], rows[recording]["stage"]) == ("timer", "recording")
+        assert abs(rows[recording]["due_at"] - now - grace) < 1_000_000
+        assert len(pipeline.store.work_rows(now, 1)) == 1
+
+    def test_a_released_row_is_due_at_once(self, pipeline: Pipeline) -> None:
+        """Whoever holds a row, and whenever it is due: released, it can be claimed."""
+        session_id, recording = ready(pipeline), pipeline.start_session().session_id
+        now, wanted = pipeline.clock.now(), Wanted(list(pipeline.code))
+        assert pipeline.store.claim(now, "w", "t1", 10**9, wanted) is not None
+        assert pipeline.store.claim(now, "w", "t2", 10**9, wanted) is None
+        assert pipeline.store.release(now, session_id, "stage", "refinement")
+        assert pipeline.store.release(now, recording, "timer", "recording")
+        assert not pipeline.store.release(now, "nobody", "timer", "recording")
+        for token in ("t3", "t4"):
+            assert pipeline.store.claim(pipeline.clock.now(), "w", token, 10**9, wanted) is not None
 
     def test_unknown_definitions_are_not_claimed(self, pipeline: Pipeline) -> None:
         """A worker claims only work of definitions that it knows."""
         ready(pipeline)
         now = pipeline.clock.now()
-        assert pipeline.store.claim(now, "one", "t1", now + 1000, [("other", 1)]) is None
-        assert pipeline.store.next_due([("other", 1)]) is None
+        assert pipeline.store.claim(now, "one", "t1", 1000, Wanted([("other", 1)])) is None
+        assert pipeline.store.next_due(now, [("other", 1)]) is None
 
     def test_excluded_sessions_are_left_to_others(self, pipeline: Pipeline) -> None:
         """A worker that cannot read a session's log claims past it, and does not wait for it."""
         first, second = ready(pipeline), ready(pipeline)
         now, definitions = pipeline.clock.now(), list(pipeline.code)
-        claimed = pipeline.store.claim(now, "one", "t1", now + 1000, definitions, exclude=[first])
+        others = Wanted(definitions, exclude=[first])
+        claimed = pipeline.store.claim(now, "one", "t1", 10**9, others)
         assert claimed is not None
         assert claimed.session_id == second
-        assert pipeline.store.claim(now, "one", "t2", now + 1000, definitions, exclude=[first]) is None
-        assert pipeline.store.next_due(definitions, exclude=[first, second]) is None
+        assert pipeline.store.claim(now, "one", "t2", 10**9, others) is None
+        assert pipeline.store.next_due(now, definitions, exclude=[first, second]) is None
 
     def test_fifty_threads_finalize_once(self, pipeline: Pipeline) -> None:
         """Fifty finalizes at once append one session_finalized, and everyone gets the same answer."""
@@ -184,7 +248,7 @@ class StoreContract:
             assert found == wanted
         assert pipeline.unlisted() == []
         gone = Op("delete", "sessions", ({"session_id": session_id},))
-        assert pipeline.store.correct(session_id, pipeline.get(session_id).version, [gone])
+        assert pipeline.store.correct(pipeline.clock.now(), session_id, pipeline.get(session_id).version, [gone])
         assert [problem.session_id for problem in pipeline.unlisted()] == [session_id]
 
     def test_subscribers_hear_everything_once(self, pipeline: Pipeline) -> None:
@@ -233,7 +297,7 @@ class StoreContract:
         pipeline.run_until_idle()
         version = pipeline.get(session_id).version
         row = {"session_id": session_id, "segment_id": "1", "text": "forged"}
-        assert pipeline.store.correct(session_id, version, [Op("update", "segments", (row,))])
+        assert pipeline.store.correct(pipeline.clock.now(), session_id, version, [Op("update", "segments", (row,))])
         assert [problem.what for problem in pipeline.verify(session_id)] == ["read model"]
         assert pipeline.rebuild(session_id) == 1
         assert pipeline.verify(session_id) == []

@@ -19,7 +19,7 @@ from mina_pipeline.states import INITIAL, State, evolve
 HERE = Path(__file__).parent
 BYTES = ("salt", "digest", "hash")
 PLACE = {"era": 1, "feed_xid": 0}  # where in the feed an event is, is no part of the log
-LATER: frozenset[str] = frozenset()
+LATER: frozenset[str] = frozenset({"begun_at", "segments_version", "kept_version", "waits", "waiting_since", "upgrade"})
 """Fields of State and StageState that came after the first golden log: no part of what was recorded there."""
 
 Row = dict[str, Any]

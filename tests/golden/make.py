@@ -108,9 +108,10 @@ def translate(ctx: StageContext) -> Ok | Empty:
 class Run:
     """One pipeline in memory, with a clock and ids that count, and one session in it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, late: bool = False, **options: Any) -> None:
         self.clock = CountingClock()
-        self.pipeline = Pipeline.open("memory://", settings=Settings(), clock=self.clock, ids=CountingIds(), **options)
+        settings = Settings(late_segments=late)
+        self.pipeline = Pipeline.open("memory://", settings=settings, clock=self.clock, ids=CountingIds(), **options)
         self.session_id = ""
 
     def start(self, segments: tuple[Segment, ...] = SHORT) -> None:
@@ -131,6 +132,7 @@ class Run:
         """Work until nothing is due, or `most` stages are done."""
         worker = self.pipeline.worker()
         worker.owner = "golden"
+        worker.ending = True  # one stage a step
         for _ in range(most):
             now = self.clock.now()
             again = worker.step(now)
@@ -238,6 +240,38 @@ def waiting() -> list[Row]:
     return run.log()
 
 
+def upgraded() -> list[Row]:
+    """Two results are degraded for an outage. One is made again by itself, the other is left as it is."""
+    run = revealed(provider=Troubled(poor={"refinement", "summary"}))
+    run.pipeline.retry(run.session_id, "summary", drop=True, actor="maya")
+    run.pipeline.provider.poor.clear()
+    run.clock.at += 3_600_000_000
+    run.work()
+    return run.log()
+
+
+def late() -> list[Row]:
+    """Segments come after finalize and after the reveal; each time the stages run once more."""
+    run = Run(late=True)
+    run.start()
+    run.finalize()
+    run.work(2)
+    run.pipeline.record(run.session_id, [Segment("one more thing", 13_000, 14_000, "Maya")])
+    run.work()
+    run.pipeline.record(run.session_id, [Segment("and goodbye", 15_000, 16_000, "Owen")])
+    run.work()
+    return run.log()
+
+
+def abandoned() -> list[Row]:
+    """Nobody finalizes: the recording's timer does."""
+    run = Run()
+    run.start()
+    run.clock.at += 3_600_000_000
+    run.work()
+    return run.log()
+
+
 def erased() -> list[Row]:
     """Everything up to the reveal was erased; what came later is there."""
     run = revealed()
@@ -263,7 +297,7 @@ def skipped() -> list[Row]:
 
 CASES: tuple[Callable[[], list[Row]], ...] = (
     standard, parallel, no_segments, degraded, own_stage, failed_then_well, second_run, task_changed, cancelled,
-    waiting, erased, skipped,
+    waiting, erased, skipped, upgraded, late, abandoned,
 )  # fmt: skip
 
 

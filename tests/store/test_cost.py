@@ -10,9 +10,9 @@ import pytest
 from soak import share
 
 from mina_pipeline import Pipeline, Segment
-from mina_pipeline.store import work
 from mina_pipeline.store.connections import Link
 from mina_pipeline.store.sql import SqlStore
+from mina_pipeline.store.work import numbered
 
 FEW, MANY = share(1_000, 10_000), share(10_000, 1_000_000)
 
@@ -81,7 +81,7 @@ def test_one_append_is_one_round_trip(pipeline: Pipeline) -> None:
     if store.postgresql:
         assert sent == ["Sync", "Sync"]
     else:
-        assert sent == ["SELECT", "BEGIN", "UPDATE", "INSERT", "INSERT", "COMMIT"]
+        assert sent == ["SELECT", "BEGIN", "UPDATE", "INSERT", "DELETE", "INSERT", "COMMIT"]
 
 
 def test_a_repeated_command_writes_nothing(pipeline: Pipeline) -> None:
@@ -173,16 +173,16 @@ def test_history_is_never_touched(pipeline: Pipeline) -> None:
 def test_the_claim_uses_its_index(pipeline: Pipeline) -> None:
     """The very statement of a claim finds the row by due_at, and its lock is on that row alone."""
     store = sql_store(pipeline)
-    due = work.claimable(store.work, 1, [("standard", 1)], ())
-    compiled = work.take(store.work, due, "o", "t", 2).compile(  # type: ignore[attr-defined]
-        store.engine, compile_kwargs={"literal_binds": True, "render_postcompile": True}
-    )
+    condition = store.work.wanted(1, exclude=True, full=True, no_upgrades=True, only=False)
+    text, nothing = store.work.claim(condition), store.work.list(())
+    values = {"now": 1, "owner": "o", "token": "t", "lease": 1, **numbered([("standard", 1)])}
+    values |= {"exclude": nothing, "full": nothing, "no_upgrades": nothing}
     if store.postgresql:
         with store.shared.lender.lend() as link:
             link.count("SET enable_seqscan = off")  # on a table of few rows an index would not pay
-            plan = "\n".join(row[0] for row in link.rows(f"EXPLAIN {compiled}"))
+            plan = "\n".join(row[0] for row in link.rows(f"EXPLAIN {text}", values))
             link.count("RESET enable_seqscan")
         assert "work_due" in plan
     else:
-        plan = " ".join(str(row[-1]) for row in store.rows_of(f"EXPLAIN QUERY PLAN {compiled}"))
+        plan = " ".join(str(row[-1]) for row in store.rows_of(f"EXPLAIN QUERY PLAN {text}", values))
         assert "work_due" in plan

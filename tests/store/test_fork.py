@@ -369,7 +369,7 @@ def memory_whole(url: str, prefix: str) -> None:
 
 def cold_threads() -> None:
     from mina_pipeline.codec import typed
-    from mina_pipeline.worker import SHAPES
+    from mina_pipeline.contexts import SHAPES
 
     sys.setswitchinterval(1e-6)
 

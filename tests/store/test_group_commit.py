@@ -14,10 +14,10 @@ import pytest
 
 from mina_pipeline import Pipeline, Segment
 from mina_pipeline.commands import Record
+from mina_pipeline.decisions import decide
 from mina_pipeline.ports import Append
 from mina_pipeline.projections import Op
 from mina_pipeline.sessions import load
-from mina_pipeline.states import decide
 
 
 @pytest.fixture

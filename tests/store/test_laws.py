@@ -30,8 +30,8 @@ from mina_pipeline import (
     stage,
 )
 from mina_pipeline.commands import Finalize
+from mina_pipeline.decisions import decide
 from mina_pipeline.sessions import load
-from mina_pipeline.states import decide
 from mina_pipeline.store.memory import MemoryStore
 from mina_pipeline.store.sqlite import immediate
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -17,9 +18,9 @@ import sqlalchemy as sa
 from running import case_from_argv, run_case, until
 
 from mina_pipeline import Pipeline, RecordedEvent, Segment, Settings
+from mina_pipeline.crew import WorkerThreads
 from mina_pipeline.store import notify
 from mina_pipeline.store.sqlite import immediate
-from mina_pipeline.worker import WorkerThreads
 
 PREFIXES = count(1)
 POLL = 30.0
@@ -107,11 +108,11 @@ def test_no_wake_of_a_worker_is_lost(waiting: Pipeline, monkeypatch: pytest.Monk
         return found
 
     monkeypatch.setattr(waiting.store, "next_due", slowly)
-    threads = WorkerThreads(waiting.worker, 1, poll=0.05)
+    threads = WorkerThreads(waiting.worker, 1, replace(waiting.settings, poll=0.05), "waiting")
     waiting.threads.append(threads)
     with threads.start():
         assert looking.wait(SOON)
-        threads.poll = POLL
+        threads.settings = waiting.settings
         waiting.finalize(session_id)
         looked.set()
         until(lambda: waiting.get(session_id).state == "revealed", SOON)

@@ -88,12 +88,12 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def migrate_to_first(engine: Engine, schema: Schema, monkeypatch: pytest.MonkeyPatch) -> None:
+def migrate_to_present(engine: Engine, schema: Schema, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         home = Path(runner.__file__).parent
         patch.setattr(runner, "scripts", lambda: ScriptDirectory(str(home)))
-        patch.setattr(store_schema, "HEAD", "0001")
-        assert upgrade(engine, schema, SHOWN) == (None, "0001")
+        patch.setattr(store_schema, "HEAD", "0002")
+        assert upgrade(engine, schema, SHOWN) == (None, "0002")
 
 
 OPENING = """

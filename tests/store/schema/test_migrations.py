@@ -16,7 +16,7 @@ from tablesight import (
     connect_to,
     described,
     meta,
-    migrate_to_first,
+    migrate_to_present,
     set_version,
     tables,
 )
@@ -132,14 +132,14 @@ def test_the_printed_sql_makes_the_postgresql_schema(postgres_url: str) -> None:
 
 
 def test_the_printed_sql_goes_on_from_a_revision(
-    engine: Engine, schema: Schema, second_revision: None, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, schema: Schema, next_revision: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a revision on only what came after is printed."""
-    migrate_to_first(engine, schema, monkeypatch)
+    migrate_to_present(engine, schema, monkeypatch)
     text = upgrade_sql(engine.dialect.name, schema, present(engine, schema, SHOWN))
     assert "notes" in text and "fingerprint" not in text
     run_script(engine, text)
-    assert present(engine, schema, SHOWN) == "0002"
+    assert present(engine, schema, SHOWN) == "0003"
 
 
 def run_script(engine: Engine, text: str) -> None:

@@ -18,7 +18,7 @@ from tablesight import (
     SHOWN,
     connect_to,
     meta,
-    migrate_to_first,
+    migrate_to_present,
     python,
     set_version,
     tables,
@@ -166,16 +166,16 @@ def test_without_auto_migrate_nothing_is_made(engine: Engine, schema: Schema) ->
 
 
 def test_an_older_schema_is_brought_up_to_date(
-    engine: Engine, schema: Schema, second_revision: None, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, schema: Schema, next_revision: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An open migrates an older schema and keeps its rows; with auto_migrate=False it names both versions."""
-    migrate_to_first(engine, schema, monkeypatch)
+    migrate_to_present(engine, schema, monkeypatch)
     before = meta(engine, schema)
     with pytest.raises(SchemaOutdated) as error:
         prepare(engine, schema, SHOWN, auto_migrate=False)
-    assert (error.value.found, error.value.wanted) == ("0001", "0002")
-    assert upgrade(engine, schema, SHOWN) == ("0001", "0002")
-    assert upgrade(engine, schema, SHOWN) == ("0002", "0002")
+    assert (error.value.found, error.value.wanted) == ("0002", "0003")
+    assert upgrade(engine, schema, SHOWN) == ("0002", "0003")
+    assert upgrade(engine, schema, SHOWN) == ("0003", "0003")
     prepare(engine, schema, SHOWN, auto_migrate=False)
     assert "notes" in tables(engine, schema) and meta(engine, schema) == before
 
@@ -189,17 +189,17 @@ def test_a_later_releases_schema_is_accepted(engine: Engine, schema: Schema) -> 
 
 
 def test_a_table_in_the_way_of_the_next_revision_is_refused(
-    engine: Engine, schema: Schema, second_revision: None, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, schema: Schema, next_revision: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host's table of a name that a migration would take is named before anything is changed."""
-    migrate_to_first(engine, schema, monkeypatch)
+    migrate_to_present(engine, schema, monkeypatch)
     later = build_schema(schema.prefix)
     sa.Table(f"{schema.prefix}notes", later.metadata, sa.Column("mine", sa.Text))
     later.metadata.create_all(engine)
     later.by_name["notes"] = later.metadata.tables[f"{schema.prefix}notes"]
     with pytest.raises(ForeignSchema, match=f"{schema.prefix}notes"):
         prepare(engine, later, SHOWN)
-    assert present(engine, schema, SHOWN) == "0001"
+    assert present(engine, schema, SHOWN) == "0002"
 
 
 @pytest.mark.parametrize(

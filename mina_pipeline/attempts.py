@@ -1,0 +1,199 @@
+"""One attempt at a stage: its code is run, blips are tried again, the breaker hears how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from .codec import builtins
+from .errors import ProviderUnavailable
+from .llm.breaker import Admission, Breakers
+from .log import logger
+from .ports import Clock
+from .settings import Settings
+from .stages.base import PIPELINE, Degraded, Empty, Ok, Outcome, Stage, StageContext
+
+PASSING = (ProviderUnavailable, ConnectionError, TimeoutError)
+"""What a stage raises for what may pass by itself."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage came to: the fields of Conclude, and who made it where that was not the stage's provider."""
+
+    fields: Mapping[str, Any]
+    provider: str | None = None
+
+    @classmethod
+    def of(cls, returned: Outcome) -> Made:
+        match returned:
+            case Ok():
+                return cls({"outcome": "ok", "artefact": builtins(returned.artefact)})
+            case Degraded():
+                # A provider that fell back by itself says so by this reason, and is asked again as well.
+                fields = {"outcome": "degraded", "reason": returned.reason, "upgrade": returned.reason == "outage"}
+                return cls({**fields, "artefact": builtins(returned.artefact)})
+            case Empty():
+                return cls({"outcome": "empty", "artefact": builtins(returned.artefact), "reason": returned.reason})
+            case _:
+                raise TypeError(f"a stage returns Ok, Degraded or Empty, not {type(returned).__name__}")
+
+    @classmethod
+    def failed(cls, reason: str, error_type: str, error: str) -> Made:
+        return cls({"outcome": "failed", "reason": reason, "error_type": error_type, "error": error})
+
+    def degraded_for(self, reason: str) -> Made:
+        """A fallback's result, as that: to be made again when what it stands in for is back."""
+        if self.fields["outcome"] not in ("ok", "degraded"):
+            return self
+        fields = {**self.fields, "outcome": "degraded", "reason": reason, "upgrade": True}
+        return Made(fields, "offline")
+
+
+@dataclass(frozen=True)
+class Away:
+    """The provider did not answer. tried: it was asked; final: there is nothing to wait for any more.
+
+    not_before: when it may answer again (host's µs), where it or its breaker said so.
+    """
+
+    reason: str
+    error: str
+    not_before: int | None
+    tried: bool = False
+    final: bool = False
+    error_type: str = "ProviderUnavailable"
+
+
+@dataclass
+class Attempt:
+    """Runs a stage's code. `provider` None: nobody is asked who could be away."""
+
+    breakers: Breakers
+    provider: str | None
+    settings: Settings
+    clock: Clock
+    sleep: Callable[[float], None]
+    admission: Admission | None = field(default=None)
+
+    def run(self, stage: Stage, context: Callable[[], StageContext]) -> Made | Away:
+        """Try the stage a few times, as long as its breaker lets it and it fails in a way that passes."""
+        from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
+
+        tries = Retrying(
+            retry=retry_if_result(lambda ended: isinstance(ended, Away) and ended.tried and ended.not_before is None),
+            stop=stop_after_attempt(self.settings.retry_tries),
+            wait=wait_random_exponential(multiplier=0.1, max=1.0),
+            sleep=self.sleep,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        ended: Made | Away = tries(self.once, stage, context)
+        return ended
+
+    def once(self, stage: Stage, context: Callable[[], StageContext]) -> Made | Away:
+        breaker = None if self.provider is None else self.breakers.of(self.provider)
+        admitted = self.admission = breaker.admit() if breaker else None
+        if admitted is not None and not admitted.allowed:
+            return Away("outage", "the circuit breaker is open", admitted.retry_at)
+        try:
+            made = self.run_code(stage.function, context, passing=PASSING)
+        except PASSING as error:
+            self.settle("failed", reason_of(error))
+            return self.away(error, admitted)
+        except BaseException:
+            self.settle("released")
+            raise
+        self.settle("succeeded")
+        return made
+
+    def settle(self, how: str, *reason: str) -> None:
+        """Tell the breaker how the call ended, once: whoever cut it off has done so already."""
+        admitted, self.admission = self.admission, None
+        if admitted is not None and self.provider is not None:
+            getattr(self.breakers.of(self.provider), how)(admitted, *reason)
+
+    def cut_off(self) -> None:
+        """The call has not come back in time."""
+        self.settle("failed", "timeout")
+
+    def away(self, error: Exception, admitted: Admission | None) -> Away:
+        after = getattr(error, "retry_after", None)
+        times = [] if after is None else [self.clock.now() + int(float(after) * 1e6)]
+        if admitted is not None and self.provider is not None:
+            breaker = self.breakers.of(self.provider).state()
+            if breaker.state != "closed" and breaker.retry_at is not None:
+                times.append(breaker.retry_at)
+        not_before = max(times, default=None)
+        return Away(reason_of(error), str(error), not_before, tried=True, error_type=type(error).__name__)
+
+    def run_code(
+        self,
+        code: Callable[[StageContext], Outcome],
+        context: Callable[[], StageContext],
+        passing: tuple[type[Exception], ...] = (),
+    ) -> Made:
+        """What the code came to. Whatever it raises, but for `passing`, is an honest failure."""
+        ctx = context()
+        try:
+            return Made.of(code(ctx))
+        except passing:
+            raise
+        except Exception as error:
+            logger("mina_pipeline.worker").warning(
+                "stage failed",
+                session_id=ctx.session.session_id,
+                stage=ctx.stage,
+                run=ctx.run,
+                error_type=type(error).__name__,
+            )
+            return Made.failed("error", type(error).__name__, str(error))
+
+
+def reason_of(error: Exception) -> str:
+    if isinstance(error, ProviderUnavailable):
+        return error.reason
+    return "timeout" if isinstance(error, TimeoutError) else "outage"
+
+
+class StageCode:
+    """What this process knows of its stages: whose provider they use, their policies, and the limits on them."""
+
+    def __init__(self, code: Mapping[tuple[str, int], Mapping[str, Stage]], provider: Any, settings: Settings) -> None:
+        self.pipeline = str(provider.name)
+        self.settings = settings
+        self.every = [stage for stages in code.values() for stage in stages.values()]
+        self.policies = settings.policy
+
+    def provider_of(self, stage: Stage) -> str:
+        """By name; a stage of the host's that names none is said to be made by the pipeline's."""
+        return self.pipeline if stage.provider in (None, PIPELINE) else str(stage.provider)
+
+    def asks(self, stage: Stage) -> str | None:
+        """The provider that the stage asks and that may be away."""
+        name = None if stage.provider is None else self.provider_of(stage)
+        return None if name == "offline" else name
+
+    def policy(self, stage: Stage) -> str:
+        return self.policies.get(stage.shape.name, stage.policy)
+
+    def can_fall_back(self, stage: Stage) -> bool:
+        return stage.fallback is not None and self.asks(stage) is not None
+
+    @cached_property
+    def by_provider(self) -> dict[str, frozenset[str]]:
+        """The stages that ask each provider."""
+        names = {name for stage in self.every if (name := self.asks(stage)) is not None}
+        return {name: frozenset(s.shape.name for s in self.every if self.asks(s) == name) for name in names}
+
+    @cached_property
+    def limits(self) -> list[tuple[frozenset[str], int]]:
+        """How many of a group of stages may run at once: by stage, and by provider."""
+        stages = {stage.shape.name for stage in self.every}
+        groups = {name: frozenset({name}) for name in stages} | self.by_provider
+        return [(groups[name], most) for name, most in self.settings.limited.items() if name in groups]
+
+    @cached_property
+    def limited(self) -> frozenset[str]:
+        return frozenset(name for group, _ in self.limits for name in group)

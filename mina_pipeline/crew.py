@@ -1,0 +1,203 @@
+"""Threads that loop workers, and the one that supervises them: leases, deadlines, hung stages, the way out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from .forks import forget_at_fork
+from .log import logger
+from .settings import Settings
+from .worker import Worker
+
+
+class Supervisor:
+    """Keeps the leases of some workers and cuts off what hangs, on a thread of its own. A context manager."""
+
+    def __init__(
+        self, workers: Sequence[Worker], settings: Settings, also: Callable[[bool], None] | None = None
+    ) -> None:
+        self.workers = workers
+        self.settings = settings
+        self.also = also
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.loop, name="mina-heartbeat", daemon=True)
+
+    def loop(self) -> None:
+        renewed = time.monotonic()
+        tick = min(self.settings.renew, self.settings.stage_deadline / 4, 1.0)
+        while not self.stop.wait(tick):
+            beat = time.monotonic() - renewed >= self.settings.renew
+            renewed = time.monotonic() if beat else renewed
+            self.look(beat)
+
+    def look(self, beat: bool) -> None:
+        for worker in list(self.workers):
+            now = worker.clock.now()
+            try:
+                if beat:
+                    worker.beat(now)
+                worker.check_deadlines(now)
+            except Exception as error:  # the next beat may find the store back before the lease has run out
+                logger("mina_pipeline.worker").warning("leases not renewed", error_type=type(error).__name__)
+        if self.also is not None:
+            self.also(beat)
+
+    def __enter__(self) -> Supervisor:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+
+
+@contextmanager
+def heartbeat(worker: Worker) -> Iterator[None]:
+    """Supervise one worker while the block runs."""
+    with Supervisor([worker], worker.settings):
+        yield
+
+
+class WorkerThreads:
+    """`count` threads that loop a worker each until closed. A context manager.
+
+    A thread whose stage was cut off and has not come back is replaced; when `settings.hung_threads` are so, no more
+    work is claimed, what runs is handed back, and `failed` is set: the process had better end.
+    """
+
+    def __init__(self, make: Callable[[], Worker], count: int, settings: Settings, name: str) -> None:
+        self.make = make
+        self.count = count
+        self.settings = settings
+        self.name = name
+        self.failed = threading.Event()
+        self.reset()
+        forget_at_fork(self)
+
+    def reset(self) -> None:
+        self.stop = threading.Event()
+        self.woken = threading.Condition()
+        self.pending = 0
+        self.hung: list[Worker] = []
+        self.workers: list[Worker] = []
+        self.threads: dict[str, threading.Thread] = {}
+        self.supervisor = Supervisor(self.workers, self.settings, self.after_look)
+        self.started_at = 0
+
+    def forget(self) -> None:
+        """In a forked child: the threads are the parent's, and it does the work; close() has nothing to wait for."""
+        self.reset()
+
+    def start(self) -> WorkerThreads:
+        for _ in range(self.count):
+            self.add()
+        self.started_at = self.workers[0].clock.now()
+        self.supervisor.__enter__()
+        self.sign_of_life()
+        return self
+
+    def add(self) -> None:
+        worker = self.make()
+        self.workers.append(worker)
+        name = f"mina-worker-{len(self.threads) + 1}"
+        thread = self.threads[worker.owner] = threading.Thread(target=self.loop, args=(worker,), name=name, daemon=True)
+        thread.start()
+
+    def wake(self) -> None:
+        """There may be something to do: one of those that wait looks, and wakes the next if there is more."""
+        with self.woken:
+            self.pending += 1
+            self.woken.notify()
+
+    def loop(self, worker: Worker) -> None:
+        while not self.stop.is_set() and worker not in self.hung:
+            now, pending, failing = worker.clock.now(), self.pending, False
+            try:
+                again = worker.step(now)
+            except Exception as error:
+                # The store is away or refused: the lease runs out and the work is claimed again.
+                logger("mina_pipeline.worker").error(
+                    "worker step failed", owner=worker.owner, error_type=type(error).__name__
+                )
+                again, failing = None, True
+            with self.woken:
+                if again is not None and again <= now:
+                    self.woken.notify()  # there was one, there may be another
+                # Who was woken while it looked looks again, but after an error not at once.
+                elif not self.stop.is_set() and (failing or self.pending == pending):
+                    poll = self.settings.poll
+                    self.woken.wait(poll if again is None else min(poll, max((again - now) / 1e6, 0.001)))
+        if worker in self.hung:
+            self.hung.remove(worker)  # it has come back, and another has its place
+            self.workers.remove(worker)
+            worker.observers.hung(len(self.hung))
+
+    # --- supervision
+
+    def after_look(self, beat: bool) -> None:
+        """On the supervisor's thread: replace who hangs, and say that we are here."""
+        for worker in [w for w in list(self.workers) if w.hung and w not in self.hung]:
+            self.hung.append(worker)
+            worker.observers.hung(len(self.hung))
+            if len(self.hung) >= self.settings.hung_threads:
+                logger("mina_pipeline.worker").error(
+                    "too many hung stages: this worker process ends", hung=len(self.hung)
+                )
+                self.failed.set()
+                self.end()
+            elif not self.stop.is_set():
+                self.add()
+        if beat:
+            try:
+                self.sign_of_life()
+            except Exception as error:
+                logger("mina_pipeline.worker").warning("no sign of life stored", error_type=type(error).__name__)
+
+    def sign_of_life(self) -> None:
+        worker = self.workers[0]
+        details = {
+            "concurrency": self.count,
+            "running": sum(bool(w.held) for w in list(self.workers)),
+            "hung": len(self.hung),
+            "definitions": [f"{name} {version}" for name, version in worker.definitions],
+            "providers": sorted(worker.stages.by_provider),
+        }
+        worker.store.worker_seen(worker.clock.now(), self.name, self.started_at, details)
+
+    # --- the way out
+
+    def end(self) -> None:
+        """Claim no more."""
+        for worker in list(self.workers):
+            worker.ending = True
+        self.stop.set()
+        with self.woken:
+            self.woken.notify_all()
+
+    def close(self, grace: float | None = None) -> None:
+        """Claim no more; running stages end within the grace time (default: shutdown_grace), or are handed back."""
+        if not self.threads:
+            return
+        self.end()
+        until = time.monotonic() + (self.settings.shutdown_grace if grace is None else grace)
+        hung = {worker.owner for worker in list(self.hung)}
+        for owner, thread in list(self.threads.items()):
+            if owner not in hung and thread is not threading.current_thread():
+                thread.join(max(until - time.monotonic(), 0))
+        try:
+            for worker in list(self.workers):
+                worker.hand_back()
+            self.workers[0].store.worker_gone(self.name)
+        except Exception as error:  # the store is away: the leases run out by themselves
+            logger("mina_pipeline.worker").warning("work not handed back", error_type=type(error).__name__)
+        self.supervisor.__exit__()
+        self.threads = {}
+
+    def __enter__(self) -> WorkerThreads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Calls of a model, guarded: deadline, retry, circuit breaker, budget and receipts."""
