@@ -7,7 +7,7 @@ FILES  := mina_pipeline adapters tests benchmarks examples
 SOAK   := MINA_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --timeout=1200
 
 .PHONY: help demo test check format soak soak-laws soak-store soak-feed soak-kills soak-faults soak-history \
-        bench-import bench-runs bench-store clean
+        bench-import bench-runs bench-store bench-engine clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -82,6 +82,9 @@ bench-runs: $(VENV)/ready-dev  ## time and memory of `mina run` on each meeting 
 
 bench-store: $(VENV)/ready-bench  ## the store beside the raw drivers and the eventsourcing library
 	$(BIN)/python -m benchmarks.store
+
+bench-engine: $(VENV)/ready-bench  ## the engine beside hand-written code, DBOS and procrastinate
+	$(BIN)/python -m benchmarks.engine
 
 clean:           ## remove what was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,10 +10,10 @@ from typing import Any
 import mina_pipeline.commands as ask
 from mina_pipeline import Pipeline, Segment
 from mina_pipeline.codec import digest
+from mina_pipeline.decisions import decide
 from mina_pipeline.ports import Append, SystemIds
 from mina_pipeline.projections import Row
 from mina_pipeline.sessions import load
-from mina_pipeline.decisions import decide
 
 from .places import Place
 
