@@ -75,7 +75,7 @@ class Job:
     columns: Row
 
     def append(self) -> Append:
-        return Append(self.session.session_id, self.expected, self.events, self.columns, ())
+        return Append(self.session.session_id, self.expected, self.events, self.columns, (), at=0)
 
 
 def jobs(template: Started, threads: int, appends: int, per: int) -> list[list[Job]]:
