@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isqrt
+from math import sqrt
 
 from ..ports import BreakerState, Wanted
 from ..projections import Row
@@ -22,7 +22,7 @@ def full_stages(wanted: Wanted, held: Iterable[Row]) -> set[str]:
 
 def ramp(place: int, count: int, pace: int) -> int:
     """When (µs from now) the one in this place (the first is 0) of `count` is due: few at first, then each `pace`."""
-    return 2 * pace * isqrt(count * place)
+    return int(2 * pace * sqrt(count * (place + 1)))
 
 
 def shown_breaker(row: Row, now: int) -> BreakerState:
