@@ -114,10 +114,6 @@ class Attempt:
         if admitted is not None and self.provider is not None:
             getattr(self.breakers.of(self.provider), how)(admitted, *reason)
 
-    def cut_off(self) -> None:
-        """The call has not come back in time."""
-        self.settle("failed", "timeout")
-
     def away(self, error: Exception, admitted: Admission | None) -> Away:
         after = getattr(error, "retry_after", None)
         times = [] if after is None else [self.clock.now() + int(float(after) * 1e6)]

@@ -160,7 +160,7 @@ class WorkerThreads:
         worker = self.workers[0]
         details = {
             "concurrency": self.count,
-            "running": sum(bool(w.held) for w in list(self.workers)),
+            "running": sum(bool(w.leases.held) for w in list(self.workers)),
             "hung": len(self.hung),
             "definitions": [f"{name} {version}" for name, version in worker.definitions],
             "providers": sorted(worker.stages.by_provider),

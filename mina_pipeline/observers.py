@@ -1,17 +1,89 @@
-"""All observers of a pipeline as one: what one of them raises is logged, and stops nobody."""
+"""Who hears what workers do, to count and time it. All observers of a pipeline are as one for its workers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from .log import logger
-from .ports import Observer, StageRun
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One claim of a stage's run, as observers see it. takeover: another claim of this run ended without an outcome.
+
+    trace_id is the session's: 32 hex digits once its dashes are taken out. kind: stage | upgrade. claim: the token of
+    the claim, which tells one from the next.
+    """
+
+    session_id: str
+    trace_id: str
+    tenant: str | None
+    definition: str
+    stage: str
+    run: int
+    provider: str | None
+    kind: str
+    takeover: bool
+    claim: str = ""
+
+
+class Observer(Protocol):
+    """Hears what workers do, to count and time it. Called on their threads: be quick; what it raises is logged.
+
+    Nothing that it is given holds text of a meeting. Times are µs since the epoch. After `running`, which a run enters
+    twice where its fallback is asked as well, comes one of `ended`, `waiting` and `refused`, from whichever thread.
+    """
+
+    def running(self, run: StageRun) -> AbstractContextManager[Any]:
+        """Is around the stage's code, on its thread: a place for a current span."""
+        ...
+
+    def ended(
+        self,
+        run: StageRun,
+        outcome: str,
+        reason: str | None,
+        began_at: int,
+        ended_at: int,
+        error_type: str | None = None,
+    ) -> None:
+        """An outcome was recorded, by this process."""
+        ...
+
+    def waiting(self, run: StageRun, reason: str, seconds: float) -> None:
+        """The run was put off for some seconds."""
+        ...
+
+    def refused(self, run: StageRun, reason: str) -> None:
+        """Nothing was recorded. reason: lease lost | interrupted (the store was away) | no better."""
+        ...
+
+    def revealed(self, session_id: str, trace_id: str, tenant: str | None, finalized_at: int, revealed_at: int) -> None:
+        """A session was revealed, by this process."""
+        ...
+
+    def breaker(self, provider: str, state: str, reason: str | None) -> None:
+        """This process opened or closed a provider's breaker, or sent the probe."""
+        ...
+
+    def hung(self, threads: int) -> None:
+        """So many threads of this process are in stages that were cut off and have not come back."""
+        ...
+
+    def verified(self, problems: int) -> None:
+        """A session was verified."""
+        ...
+
+    def usage(self, run: StageRun, model: str, tokens_in: int, tokens_out: int, cost: float | None) -> None:
+        """A model answered; cost in the host's currency, None where it has no price."""
+        ...
 
 
 class Observers:
-    """Hands each call on to every observer."""
+    """Hands each call on to every observer; what one of them raises is logged, and stops nobody."""
 
     def __init__(self) -> None:
         self.all: list[Observer] = []
@@ -36,8 +108,10 @@ class Observers:
                     logger(__name__).error("observer raised", what="running", error_type=type(error).__name__)
             yield
 
-    def ended(self, run: StageRun, outcome: str, reason: str | None, began_at: int, ended_at: int) -> None:
-        self.tell("ended", run, outcome, reason, began_at, ended_at)
+    def ended(
+        self, run: StageRun, outcome: str, reason: str | None, began_at: int, ended_at: int, error_type: str | None
+    ) -> None:
+        self.tell("ended", run, outcome, reason, began_at, ended_at, error_type)
 
     def waiting(self, run: StageRun, reason: str, seconds: float) -> None:
         self.tell("waiting", run, reason, seconds)

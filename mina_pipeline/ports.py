@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -373,64 +372,3 @@ class Transport(Protocol):
     """
 
     def publish(self, event: RecordedEvent) -> None: ...
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """One claim of a stage's run, as observers see it. takeover: another claim of this run ended without an outcome.
-
-    trace_id is the session's: 32 hex digits once its dashes are taken out. kind: stage | upgrade.
-    """
-
-    session_id: str
-    trace_id: str
-    tenant: str | None
-    definition: str
-    stage: str
-    run: int
-    provider: str | None
-    kind: str
-    takeover: bool
-
-
-class Observer(Protocol):
-    """Hears what workers do, to count and time it. Called on their threads: be quick; what it raises is logged.
-
-    Nothing that it is given holds text of a meeting. Times are µs since the epoch.
-    """
-
-    def running(self, run: StageRun) -> AbstractContextManager[Any]:
-        """Is around the stage's code, on its thread: a place for a current span."""
-        ...
-
-    def ended(self, run: StageRun, outcome: str, reason: str | None, began_at: int, ended_at: int) -> None:
-        """An outcome was recorded, by this process."""
-        ...
-
-    def waiting(self, run: StageRun, reason: str, seconds: float) -> None:
-        """The run was put off for some seconds."""
-        ...
-
-    def refused(self, run: StageRun, reason: str) -> None:
-        """What it made is nobody's: the lease was lost, or the session cancelled."""
-        ...
-
-    def revealed(self, session_id: str, trace_id: str, tenant: str | None, finalized_at: int, revealed_at: int) -> None:
-        """A session was revealed, by this process."""
-        ...
-
-    def breaker(self, provider: str, state: str, reason: str | None) -> None:
-        """This process opened or closed a provider's breaker, or sent the probe."""
-        ...
-
-    def hung(self, threads: int) -> None:
-        """So many threads of this process are in stages that were cut off and have not come back."""
-        ...
-
-    def verified(self, problems: int) -> None:
-        """A session was verified."""
-        ...
-
-    def usage(self, run: StageRun, model: str, tokens_in: int, tokens_out: int, cost: float | None) -> None:
-        """A model answered; cost in the host's currency, None where it has no price."""
-        ...

@@ -271,3 +271,10 @@ SNAPSHOT = msgspec.json.Decoder(State)
 def segment(row: Row) -> Segment:
     """A row of the segments table as the segment that was recorded."""
     return Segment(**{name: row[name] for name in Segment.__dataclass_fields__})
+
+
+def at_claim(row: Row) -> Loaded | None:
+    """A session by a row that was read before; None where that needs another look."""
+    if row.get("fold_version") != FOLD_VERSION:
+        return None
+    return Loaded(row, SNAPSHOT.decode(row["snapshot"]))

@@ -1,4 +1,4 @@
-"""A provider is away: runs wait durably, then a fallback makes them, or they fail; when it is back they are made again."""
+"""A provider is away: runs wait durably, a fallback makes them, or they fail; when it is back they are made again."""
 
 from __future__ import annotations
 

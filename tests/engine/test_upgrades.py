@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_no_herd(timed: Timed, at: Time) -> None:
     due = sorted(due_in(pipeline, one).get(("upgrade", "summary"), -1.0) for one in sessions)
     waits = [seconds for seconds in due if seconds >= 0]
     assert len(waits) >= 10
-    gaps = [later - earlier for earlier, later in zip(waits, waits[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(waits)]
     assert min(gaps) > 0.5 and gaps[0] > gaps[-1]
     upgraded(pipeline, at, 60)
     assert {pipeline.get(one).stages["summary"].outcome for one in sessions} == {"ok"}

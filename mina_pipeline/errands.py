@@ -1,0 +1,126 @@
+"""What a worker does beside stages: timers that have run out, and degraded results that are made again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from . import commands as ask
+from .attempts import Away, Made
+from .errors import IllegalTransition, LeaseLost
+from .leases import Held
+from .ports import Claimed, Wanted, WorkGuard
+from .projections import REVEAL
+from .sessions import at_claim, load
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+REVEAL_AGAIN = 5_000_000
+"""How long (µs) after a reveal deadline the waits that it could not end are looked at again."""
+LONGEST = 600_000_000
+"""The longest (µs) between two tries of an upgrade."""
+SOONEST = 1_000_000
+
+
+def ring(worker: Worker, claimed: Claimed, now: int) -> None:
+    """A timer has run out."""
+    if (claimed.kind, claimed.stage) == REVEAL:
+        end_waits(worker, claimed, now)
+    else:
+        abandon(worker, claimed, now)
+
+
+def abandon(worker: Worker, claimed: Claimed, now: int) -> None:
+    """Finalize a recording, unless it gave a sign of life since the timer was set."""
+    grace = int(worker.settings.recording_grace * 1e6)
+    command = ask.Abandon(idle_since=now - grace)
+    loaded = worker.sessions.execute(claimed.session_id, command, actor=worker.owner)
+    if loaded.state.status == "recording":
+        touched_at = int(load(worker.store, claimed.session_id).row["touched_at"])
+        worker.store.postpone(now, claimed.token, max(touched_at + grace - now, SOONEST))
+
+
+def end_waits(worker: Worker, claimed: Claimed, now: int) -> None:
+    """The reveal deadline: stages that still wait for a provider are made by their fallback, or fail."""
+    code = worker.code[claimed.definition, claimed.definition_version]
+    for stage in load(worker.store, claimed.session_id).state.stages:
+        if stage.status == "waiting" and worker.stages.policy(code[stage.name]) != "wait":
+            only = Wanted(worker.definitions, only=(claimed.session_id, stage.name))
+            with suppress(LeaseLost, IllegalTransition):  # somebody was quicker
+                worker.run(worker.claim(now, only), overdue=True)
+    worker.store.postpone(worker.clock.now(), claimed.token, REVEAL_AGAIN)
+
+
+def upgrade(worker: Worker, claimed: Claimed, held: Held) -> None:
+    """Make a degraded result again. Nothing is told before the provider has answered, and made something better."""
+    now, settings = worker.clock.now(), worker.settings
+    if claimed.attempts > settings.claims_before_poison:
+        return leave(worker, claimed, "poison")
+    if claimed.tries >= settings.upgrade_tries:
+        return leave(worker, claimed, "tries")
+    if now - claimed.created_at > settings.upgrade_maximum * 1e6:
+        return leave(worker, claimed, "age")
+    stage = worker.code[claimed.definition, claimed.definition_version][claimed.stage]
+    begun = at_claim(claimed.session) or load(worker.store, claimed.session_id)
+    run = worker.stage_run(held, begun, worker.stages.provider_of(stage))
+    held.attempt = worker.new_attempt(worker.stages.asks(stage))
+    with worker.observers.running(run):
+        made = held.attempt.run(stage, lambda: worker.context(claimed, held, begun, run))
+    if isinstance(made, Away):
+        return later(worker, claimed, held, made)
+    if made.fields["outcome"] != "ok":
+        worker.observers.refused(run, "no better")
+        held.told = True
+        return leave(worker, claimed, "no better")
+    command = ask.Upgrade(made=worker.concluding(claimed, held, begun, made, run.provider), began_at=now)
+    guard = WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
+    after = worker.sessions.execute(claimed.session_id, command, guard=guard, actor=worker.owner, seen=begun)
+    return worker.tell(held, made, after)
+
+
+def later(worker: Worker, claimed: Claimed, held: Held, away: Away) -> None:
+    """The provider is still away: the next try comes later, and each later than the last."""
+    now, first = worker.clock.now(), worker.settings.upgrade_delay * 1e6
+    pause = min(first * 2.0 ** min(claimed.tries, 30), LONGEST)
+    delay = max(int(pause * (0.5 + worker.jitter())), (away.not_before or 0) - now)
+    worker.store.postpone(now, claimed.token, delay, tried=away.tried)
+    worker.tell_waiting(held, away.reason, delay)
+
+
+def leave(worker: Worker, claimed: Claimed, reason: str) -> None:
+    """A degraded result stays as it is."""
+    guard = WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
+    drop = ask.Drop(stage=claimed.stage, run=claimed.run - 1, reason=reason)
+    worker.sessions.execute(claimed.session_id, drop, guard=guard, actor=worker.owner)
+
+
+# --- from the supervisor's thread
+
+
+def cut_off(worker: Worker, held: Held, now: int) -> None:
+    """End a run whose code does not come back, by its token: what the code still makes is refused.
+
+    A provider that hangs is made good by the fallback at once, or asked again later, as the stage's policy says.
+    """
+    claimed, attempt, seconds = held.claimed, held.attempt, worker.settings.stage_deadline
+    away = Away("deadline", f"no checkpoint for {seconds:g} s", now, tried=True, error_type="StageDeadline")
+    asked = attempt is not None and attempt.provider is not None
+    with suppress(LeaseLost, IllegalTransition):  # it has just come back, or is another's
+        if claimed.kind == "upgrade":
+            later(worker, claimed, held, away)
+        else:
+            begun = load(worker.store, claimed.session_id)
+            stage = worker.code[claimed.definition, claimed.definition_version][claimed.stage]
+            delay = worker.put_off(claimed, stage, begun, away) if asked else None
+            if delay is not None:
+                worker.tell_waiting(held, away.reason, delay)
+            else:
+                made = Made.failed(away.reason, away.error_type, away.error)
+                provider = worker.stages.provider_of(stage)
+                after = worker.conclude(claimed, held, begun, made, provider, go_on=False)
+                worker.tell(held, made, after)
+    worker.hung = True
+    held.let_go()
+    if attempt is not None:
+        attempt.settle("failed", "timeout")
