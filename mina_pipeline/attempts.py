@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,17 +81,21 @@ class Attempt:
 
     def run(self, stage: Stage, context: Callable[[], StageContext]) -> Made | Away:
         """Try the stage a few times, as long as its breaker lets it and it fails in a way that passes."""
+        ended = self.once(stage, context)
+        if not is_blip(ended) or self.settings.retry_tries == 1:
+            return ended
         from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
+        self.sleep(random.uniform(0.05, 0.2))
         tries = Retrying(
-            retry=retry_if_result(lambda ended: isinstance(ended, Away) and ended.tried and ended.not_before is None),
-            stop=stop_after_attempt(self.settings.retry_tries),
+            retry=retry_if_result(is_blip),
+            stop=stop_after_attempt(self.settings.retry_tries - 1),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
             sleep=self.sleep,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        ended: Made | Away = tries(self.once, stage, context)
-        return ended
+        again: Made | Away = tries(self.once, stage, context)
+        return again
 
     def once(self, stage: Stage, context: Callable[[], StageContext]) -> Made | Away:
         breaker = None if self.provider is None else self.breakers.of(self.provider)
@@ -145,6 +150,11 @@ class Attempt:
                 error_type=type(error).__name__,
             )
             return Made.failed("error", type(error).__name__, str(error))
+
+
+def is_blip(ended: Made | Away) -> bool:
+    """Whether trying again at once may help: the provider was asked, and said nothing of when to ask again."""
+    return isinstance(ended, Away) and ended.tried and ended.not_before is None
 
 
 def reason_of(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from . import commands as ask
 from .codec import builtins, clean, decode, recorded, typed
 from .events import StageProgress
+from .meeting import Segment
 from .ports import Claimed, Ids, Store
 from .sessions import Loaded, Sessions, segment
 from .stages.base import Deadline, SessionInfo, StageContext
@@ -87,6 +89,19 @@ class Checkpoints:
         return found
 
 
+class LazyContext(StageContext):
+    """A context whose segments and results are read when the stage asks for them, once."""
+
+    _read: Callable[[str], Any]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("segments", "results", "previous"):
+            raise AttributeError(name)
+        value = self._read(name)
+        object.__setattr__(self, name, value)
+        return value
+
+
 def stage_context(
     checkpoints: Checkpoints,
     loaded: Loaded,
@@ -94,24 +109,43 @@ def stage_context(
     ids: Ids,
     usage: Callable[[str, int, int, float | None], None],
 ) -> StageContext:
-    """The context for a claimed run, read from the session's read models."""
+    """The context for a claimed run. A store that fails when it is read from is no failure of the stage's."""
     store, claimed, row = checkpoints.store, checkpoints.claimed, loaded.row
-    rows = sorted(store.rows("segments", claimed.session_id), key=lambda r: (r["start_ms"], r["ordinal"]))
-    made = artefacts(store, claimed.session_id)
-    return StageContext(
-        session=SessionInfo(**{name: row[name] for name in INFO}, metadata=msgspec.json.decode(row["metadata"])),
-        stage=claimed.stage,
-        run=claimed.run,
-        segments=tuple(segment(r) for r in rows),
-        results={name: one for name, one in made.items() if name != claimed.stage},
-        previous=made.get(claimed.stage),
-        deadline=checkpoints.deadline,
-        provider=provider,
-        new_id=ids.uuid,
-        checkpoint=checkpoints.checkpoint,
-        progress=checkpoints.progress,
-        usage=usage,
-    )
+
+    @cache
+    def made() -> dict[str, Any]:
+        return artefacts(store, claimed.session_id)
+
+    def segments() -> tuple[Segment, ...]:
+        rows = store.rows("segments", claimed.session_id)
+        return tuple(segment(r) for r in sorted(rows, key=lambda r: (r["start_ms"], r["ordinal"])))
+
+    def read(name: str) -> Any:
+        try:
+            if name == "segments":
+                return segments()
+            if name == "previous":
+                return made().get(claimed.stage)
+            return {stage: one for stage, one in made().items() if stage != claimed.stage}
+        except Exception as error:
+            raise Interrupted(error) from error
+
+    ctx = object.__new__(LazyContext)
+    given = {
+        "session": SessionInfo(**{name: row[name] for name in INFO}, metadata=msgspec.json.decode(row["metadata"])),
+        "stage": claimed.stage,
+        "run": claimed.run,
+        "deadline": checkpoints.deadline,
+        "provider": provider,
+        "new_id": ids.uuid,
+        "checkpoint": checkpoints.checkpoint,
+        "progress": checkpoints.progress,
+        "usage": usage,
+        "_read": read,
+    }
+    for name, value in given.items():
+        object.__setattr__(ctx, name, value)
+    return ctx
 
 
 def artefacts(store: Store, session_id: str) -> dict[str, Any]:

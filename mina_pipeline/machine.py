@@ -6,7 +6,8 @@ A row for every state; the `transitions` machines (legality on the write path, d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -117,8 +118,10 @@ def build_machine(table: Table) -> Machine:
     )
 
 
+@cache
 def fire(machine: Machine, state: str, trigger: str) -> str | None:
-    """The state that `trigger` leads to by the machine, or None where it is not allowed."""
+    """The state that `trigger` leads to by the machine, or None where it is not allowed. The machine never changes,
+    so it is asked once for each pair: a trigger of its costs more than all the rest of a decision."""
     from transitions import MachineError
 
     if trigger not in machine.events:
@@ -131,17 +134,26 @@ def fire(machine: Machine, state: str, trigger: str) -> str | None:
     return str(model.state)
 
 
-def draw(states: list[str], edges: Iterable[tuple[str, str, str]], current: str, title: str) -> str:
-    """A Mermaid state diagram of (state, trigger, state) edges, `current` marked."""
+VISITED = "  classDef s_visited color:black,fill:lightblue\n"
+
+
+def draw(
+    states: list[str], edges: Iterable[tuple[str, str, str]], current: str, visited: Collection[str], title: str
+) -> str:
+    """A Mermaid state diagram of (state, trigger, state) edges from the first state on, two kinds of states marked."""
     from transitions.extensions import GraphMachine
 
     machine = GraphMachine(
-        states=states,
-        initial=current,
+        states=list(dict.fromkeys([*states, current])),
+        initial=states[0],
         transitions=[[kind, source, to] for source, kind, to in edges],
         auto_transitions=False,
         graph_engine="mermaid",
-        title=title,
+        title=f"title: {title}",
         show_conditions=False,
     )
-    return str(machine.get_graph().source)
+    text = str(machine.get_graph().source).replace("  classDef", VISITED + "  classDef", 1)
+    for name in {*states, current}:
+        style = "active" if name == current else "visited" if name in visited else "default"
+        text = re.sub(rf"^(  Class {re.escape(name)}) s_\w+$", rf"\1 s_{style}", text, flags=re.MULTILINE)
+    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,8 +98,11 @@ class Observers:
             except Exception as error:
                 logger(__name__).error("observer raised", what=what, error_type=type(error).__name__)
 
+    def running(self, run: StageRun) -> AbstractContextManager[None]:
+        return self.entered(run) if self.all else nullcontext()
+
     @contextmanager
-    def running(self, run: StageRun) -> Iterator[None]:
+    def entered(self, run: StageRun) -> Iterator[None]:
         with ExitStack() as stack:
             for observer in self.all:
                 try:

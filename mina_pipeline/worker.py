@@ -82,7 +82,8 @@ class Worker:
         claimed = self.claim(now, self.wanted(exclude))
         if claimed is None:
             due = self.store.next_due(now, self.definitions, exclude)
-            return None if due is None else max(due, now + 1)  # due, but locked by another: not at once
+            # What is due and was not to be had is locked by another, over a limit, or its provider is away.
+            return due if due is None or due > now else now + int(self.settings.poll * 1e6)
         try:
             self.carry_out(claimed, now)
         finally:

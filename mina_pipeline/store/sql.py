@@ -16,7 +16,7 @@ from ..codec import recorded
 from ..errors import LeaseLost, MinaError, MissingExtra, SessionBusy, StoreBusy, StoreUnreachable
 from ..events import FIRST_ERA, Position, RecordedEvent
 from ..ports import Append, FeedStall, Head, Header, Wake
-from ..projections import KEYS, Op, Row
+from ..projections import Op, Row
 from ..settings import Settings
 from ..states import FINISHED
 from ..text import storable
@@ -267,9 +267,8 @@ class SqlStore(SqlWork):
         return [dict(zip(self.texts.segment_columns, row, strict=True)) for row in found]
 
     def rows(self, table: str, session_id: str) -> list[Row]:
-        rows = self.schema[table]
-        by = "ordinal" if table in ("segments", "tasks") else KEYS[table][-1]
-        return self.fetch(sa.select(rows).where(rows.c.session_id == session_id).order_by(rows.c[by]))
+        columns, text = self.texts.rows(table)
+        return [dict(zip(columns, row, strict=True)) for row in self.rows_of(text, (session_id,))]
 
     def sessions(
         self, state: str | None, tenant: str | None, stuck_before: int | None, before: int | None, limit: int

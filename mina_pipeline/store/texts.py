@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..projections import KEYS
 from . import feed, postgresql, sqlite
 from .tables import Schema
 from .work import WorkTexts
@@ -43,6 +44,13 @@ class Texts:
             f" WHERE session_id = {mark} AND segment_id {one_of}"
         )
         self.last_seq = f"SELECT coalesce(max(seq), 0) FROM {events}"
+
+    def rows(self, table: str) -> tuple[tuple[str, ...], str]:
+        """The columns and the text for one session's rows of a read model."""
+        columns = tuple(str(column.name) for column in self.schema[table].columns)
+        by = "ordinal" if table in ("segments", "tasks") else KEYS[table][-1]
+        of = f"{self.schema.sql(table)} WHERE session_id = {self.mark} ORDER BY {by}"
+        return columns, f"SELECT {', '.join(columns)} FROM {of}"
 
     def feed(self, after: bool, limit: bool) -> str:
         return self.page(self.all_event_columns, after, limit)
