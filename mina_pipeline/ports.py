@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from uuid_utils import uuid7
 
@@ -152,6 +152,18 @@ class Claimed:
     session: Row = field(repr=False)
 
 
+class Lease(NamedTuple):
+    """A row of work that somebody has, or had: its lease ends, or ended, at `until` (host's µs)."""
+
+    session_id: str
+    kind: str
+    stage: str
+    run: int
+    owner: str
+    until: int
+    attempts: int
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a worker can do, and may: which rows it claims.
@@ -281,6 +293,10 @@ class WorkQueue(Protocol):
 
     def work_rows(self, now: int, limit: int | None = None) -> list[Row]:
         """The rows of work with their session's state and tenant, longest due first; times are the host's µs."""
+        ...
+
+    def leases(self, now: int) -> list[Lease]:
+        """What workers have; where `until` has passed, what was interrupted and waits to be claimed again."""
         ...
 
     def touch(self, now: int, session_id: str) -> None:

@@ -44,7 +44,7 @@ def ours(url: str) -> None:
     from .stages import NOTHING
 
     with Pipeline.open(url, definition=NOTHING) as p:
-        told(lambda: p.store.work_rows(p.clock.now()), "session_id")
+        told(lambda: p.store.leases(p.clock.now()), 0)
 
 
 def told(find: Callable[[], Iterable[Any]], session_id: Any) -> None:

@@ -20,7 +20,7 @@ FIRST, AGAIN, WHOLE = "ms", "ms, read again", "ms, from the process's start"
 CLOCKS = (
     "each is a new process: the first read, a second one, and from its start to the end of the first; no garbage"
     " collection during a read",
-    "raw driver: connect, SELECT all columns of all rows of work. mina_pipeline: Pipeline.open, store.work_rows(now)",
+    "raw driver: connect, SELECT all columns of all rows of work. mina_pipeline: Pipeline.open, store.leases(now)",
     "DBOS: launch, get_pending_workflows of the executor that is gone: ids alone",
     "one session was really finished, one really killed; the others are their copies by SQL: session row, one event,"
     " rows of work; DBOS: status rows",
@@ -42,7 +42,7 @@ class Cases:
             runs: dict[str, Run] = {
                 LIMIT: partial(self.found, "raw", done, interrupted),
                 "raw driver, the ids of claimed work (information)": partial(self.found, "ids", done, interrupted),
-                "mina_pipeline, work_rows": partial(self.found, "ours", done, interrupted),
+                "mina_pipeline, leases": partial(self.found, "ours", done, interrupted),
             }
             if beside_peer and peers.DBOS:
                 runs["DBOS, get_pending_workflows"] = partial(self.found_by_dbos, done, interrupted)

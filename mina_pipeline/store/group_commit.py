@@ -41,10 +41,11 @@ class Ticket:
 class GroupCommit:
     """The one connection that writes. No thread of its own: the first to come leads, the others find it done."""
 
-    def __init__(self, lender: Lender, schema: Schema, timeout: float) -> None:
+    def __init__(self, lender: Lender, schema: Schema, timeout: float, synchronous: str) -> None:
         self.lender = lender
         self.schema = schema
         self.timeout = timeout
+        self.usual = f"PRAGMA synchronous={synchronous}"
         self.lock = threading.Lock()
         self.waiting: deque[Ticket] = deque()
         self.link: OwnLink | None = None
@@ -88,17 +89,23 @@ class GroupCommit:
             self.waiting[0].rouse()
 
     @contextmanager
-    def transaction(self) -> Iterator[OwnLink]:
-        """The writing connection inside a transaction that commits on the way out."""
+    def transaction(self, durable: bool = True) -> Iterator[OwnLink]:
+        """The writing connection inside a transaction that commits on the way out.
+
+        durable: a power cut takes nothing of it back. What need not be is synced with the next that is: a log has
+        one order.
+        """
         self.lender.let_pass()
         until = time.monotonic() + self.timeout
         if not self.lock.acquire(timeout=self.timeout):
             raise StoreBusy("the database's write lock", self.timeout)
         try:
-            link = self.begin(until)
+            link = self.begin(until, durable)
             try:
                 yield link
                 link.cursor.execute("COMMIT")
+                if not durable:
+                    link.cursor.execute(self.usual)
             except BaseException as error:
                 self.end(link, error)
                 if (meant := self.lender.meaning(error)) is error:
@@ -162,10 +169,12 @@ class GroupCommit:
         except Exception as error:
             ticket.error = self.lender.meaning(error)
 
-    def begin(self, until: float) -> OwnLink:
+    def begin(self, until: float, durable: bool = True) -> OwnLink:
         """The writing connection with the write lock held; StoreBusy where another process keeps it."""
         link = self.link = self.link or self.lender.connect()
         try:
+            if not durable:
+                link.cursor.execute("PRAGMA synchronous=NORMAL")
             try:
                 link.cursor.execute("BEGIN IMMEDIATE")
             except Exception as first:
@@ -187,6 +196,7 @@ class GroupCommit:
         try:
             if link.driver.in_transaction:
                 link.driver.execute("ROLLBACK")
+            link.driver.execute(self.usual)
             broken = isinstance(error, Exception) and link.broken(error)
         except Exception:
             broken = True

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ..ports import BreakerState, Claimed, Wanted, WorkerSeen
+from ..ports import BreakerState, Claimed, Lease, Wanted, WorkerSeen
 from ..projections import KEYS, Op, Row
 from .queue import BESIDE, FORGOTTEN, full_stages, ramp, shown_breaker
 
@@ -125,6 +125,10 @@ class MemoryWork:
             {**row, **{name: sessions.get((row["session_id"],), {}).get(name) for name in BESIDE}}
             for row in rows[:limit]
         ]
+
+    def leases(self, now: int) -> list[Lease]:
+        rows = [row for row in list(self._view.by_key["work"].values()) if row["until"] is not None]
+        return [Lease(*(row[name] for name in Lease._fields)) for row in rows]
 
     def touch(self, now: int, session_id: str) -> None:
         with self._write() as tables:

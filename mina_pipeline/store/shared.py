@@ -35,7 +35,7 @@ class Shared:
         self.paused = False
         self.name = uuid4().hex
         if engine.dialect.name == "sqlite":
-            self.writer = GroupCommit(self.lender, schema, settings.lock_timeout)
+            self.writer = GroupCommit(self.lender, schema, settings.lock_timeout, settings.synchronous)
         else:
             self.notifier = Notifier(self.lender, self.channel, self.name)
         forget_at_fork(self)

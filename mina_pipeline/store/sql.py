@@ -64,14 +64,17 @@ class SqlStore(SqlWork):
                 continue
         raise StoreBusy("the database file", self.shared.settings.lock_timeout)
 
-    def writing(self, write: Callable[[Link], T], again: bool = True) -> T:
-        """A write in one transaction of ours, or in the host's. again: it may be run twice where a connection broke."""
+    def writing(self, write: Callable[[Link], T], again: bool = True, durable: bool = True) -> T:
+        """A write in one transaction of ours, or in the host's. again: it may be run twice where a connection broke.
+
+        durable: it outlives a power cut. (PostgreSQL's statements say so themselves.)
+        """
         if self.host is not None:
             return write(self.host)
         if self.shared.writer is None:
             return self.own(write, again)
         self.shared.hosts.refuse_second_door()
-        with self.shared.writer.transaction() as link:
+        with self.shared.writer.transaction(durable) as link:
             return write(link)
 
     def own(self, act: Callable[[OwnLink], T], again: bool = True) -> T:
@@ -257,7 +260,7 @@ class SqlStore(SqlWork):
     def draw_id(self) -> int:
         self.refuse_second_door()
         draw = postgresql.draw_id if self.postgresql else sqlite.draw_id
-        return self.writing(lambda link: draw(link, self.schema))
+        return self.writing(lambda link: draw(link, self.schema), durable=False)  # the append that uses it is
 
     # --- Views
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..ports import BreakerState, Claimed, Wanted, WorkerSeen
+from ..ports import BreakerState, Claimed, Lease, Wanted, WorkerSeen
 from ..projections import Row
 from . import postgresql
 from .connections import Link
@@ -62,6 +62,7 @@ class WorkTexts:
             f"SELECT {self.shown(self.work_columns, 'w.')}, {beside} FROM {self.work} AS w"
             f" LEFT JOIN {self.sessions} AS s ON s.session_id = w.session_id ORDER BY w.due_at, w.session_id, w.stage"
         )
+        self.leases = f"SELECT {self.shown(Lease._fields)} FROM {self.work} WHERE until IS NOT NULL"
         self.touch = (
             f"UPDATE {self.sessions} SET touched_at = {self('now')}"
             f" WHERE session_id = {self('id')} AND touched_at < {self('now')}"
@@ -125,7 +126,8 @@ class WorkTexts:
         return (
             f"WITH pick AS MATERIALIZED ({self.pick(condition)}), taken AS ({taken}"
             f" WHERE {keys} IN (SELECT session_id, kind, stage FROM pick) RETURNING {', '.join(CLAIMED)})"
-            f" SELECT {self.shown(CLAIMED, 't.')}, {session} FROM taken AS t"
+            f" SELECT {self.shown(CLAIMED, 't.')}, {session}, set_config('synchronous_commit', 'off', TRUE)"
+            " FROM taken AS t"
             f" JOIN {self.sessions} AS s ON s.session_id = t.session_id"
         )
 
@@ -218,12 +220,17 @@ class SqlWork:
     reading: Callable[[Callable[[Link], Any]], Any]
     writing: Callable[..., Any]
 
+    def changing(self, write: Callable[[Link], T]) -> T:
+        """A write that need not outlive a power cut: whatever is lost with it is claimed, or found out, again."""
+        done: T = self.writing(write, durable=False)
+        return done
+
     def read(self, text: str, values: Named) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = self.reading(lambda link: link.rows(text, values))
         return found
 
     def write(self, text: str, values: Named) -> int:
-        return int(self.writing(lambda link: link.count(text, values)))
+        return int(self.changing(lambda link: link.count(text, values)))
 
     # --- WorkQueue
 
@@ -249,15 +256,15 @@ class SqlWork:
         if not self.postgresql:
             if not self.read(f"SELECT 1 FROM {texts.work} WHERE {condition(False)} LIMIT 1", values):
                 return None  # an idle worker takes no write lock
-            found = self.writing(take)
+            found = self.changing(take)
         elif wanted.limits and wanted.only is None:
-            found = self.writing(lambda link: alone(link, self.schema, take))
+            found = self.changing(lambda link: alone(link, self.schema, take))
         else:
-            found = self.writing(take)
+            found = self.changing(take)
         if not found:
             return None
         here = len(CLAIMED)
-        session = dict(zip(texts.session_columns, found[0][here:], strict=True))
+        session = dict(zip(texts.session_columns, found[0][here:], strict=False))
         row = dict(zip(CLAIMED, found[0][:here], strict=True))
         row["tries"], row["created_at"] = row["tries"] or 0, row["created_at"] or row["due_at"]
         return Claimed(**row, session=session)
@@ -302,8 +309,7 @@ class SqlWork:
                 link.count(f"{one} AND {texts.free}", {"now": now, "delay": ramp(place, len(rows), pace), **key})
             return len(rows)
 
-        count: int = self.writing(spread)
-        return count
+        return self.changing(spread)
 
     def release(self, now: int, session_id: str, kind: str, stage: str) -> bool:
         return self.write(self.work.release, {"now": now, "id": session_id, "kind": kind, "stage": stage}) == 1
@@ -312,6 +318,9 @@ class SqlWork:
         text = self.work.rows + ("" if limit is None else f" LIMIT {int(limit)}")
         columns = (*self.work.work_columns, *BESIDE)
         return [dict(zip(columns, row, strict=True)) for row in self.read(text, {"now": now})]
+
+    def leases(self, now: int) -> list[Lease]:
+        return list(map(Lease._make, self.read(self.work.leases, {"now": now})))
 
     def touch(self, now: int, session_id: str) -> None:
         self.write(self.work.touch, {"now": now, "id": session_id})
@@ -333,12 +342,12 @@ class SqlWork:
         return self.changed(self.work.close, {"now": now, "provider": provider, "probe": probe})
 
     def changed(self, text: str, values: Named) -> bool:
-        return bool(self.writing(lambda link: link.rows(text, values)))
+        return bool(self.changing(lambda link: link.rows(text, values)))
 
     def worker_seen(self, now: int, name: str, started_at: int, details: Mapping[str, Any]) -> None:
         text = msgspec.json.encode(details).decode()
         values = {"now": now, "name": name, "age": now - started_at, "details": text}
-        self.writing(lambda link: (link.count(self.work.forget, values), link.count(self.work.seen, values)))
+        self.changing(lambda link: (link.count(self.work.forget, values), link.count(self.work.seen, values)))
 
     def worker_gone(self, name: str) -> None:
         self.write(self.work.gone, {"name": name})

@@ -156,6 +156,9 @@ class StoreContract:
         assert (rows[recording]["kind"], rows[recording]["stage"]) == ("timer", "recording")
         assert abs(rows[recording]["due_at"] - now - grace) < 1_000_000
         assert len(pipeline.store.work_rows(now, 1)) == 1
+        (lease,) = pipeline.store.leases(now)
+        assert (lease.session_id, lease.stage, lease.owner, lease.attempts) == (session_id, "refinement", "w", 1)
+        assert abs(lease.until - now - 10**9) < 1_000_000
 
     def test_a_released_row_is_due_at_once(self, pipeline: Pipeline) -> None:
         """Whoever holds a row, and whenever it is due: released, it can be claimed."""
