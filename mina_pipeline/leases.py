@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from .attempts import Attempt
+from .errors import IllegalTransition, LeaseLost
 from .observers import Observers, StageRun
 from .ports import Claimed, Clock, Store
 from .settings import Settings
@@ -59,12 +60,19 @@ class Leases:
         monotonic = self.clock.monotonic
         deadline = Deadline(monotonic() + self.settings.stage_deadline, monotonic)
         held = self.held[claimed.token] = Held(claimed, deadline, monotonic(), self.clock.now(), monotonic())
+        why = "interrupted"
         try:
             yield held
+        except LeaseLost:
+            why = "lease lost"
+            raise
+        except IllegalTransition:
+            why = "cancelled"
+            raise
         finally:
             self.held.pop(claimed.token, None)
             if held.run is not None and not held.told:
-                self.observers.refused(held.run, "lease lost" if held.cut else "interrupted")
+                self.observers.refused(held.run, why)
 
     def all(self) -> list[Held]:
         return list(self.held.values())
