@@ -110,7 +110,8 @@ class Attempt:
         except BaseException:
             self.settle("released")
             raise
-        self.settle("succeeded")
+        # A failure of the code's own says nothing of the provider.
+        self.settle("released" if made.fields["outcome"] == "failed" else "succeeded")
         return made
 
     def settle(self, how: str, *reason: str) -> None:

@@ -63,11 +63,8 @@ class Leases:
         why = "interrupted"
         try:
             yield held
-        except LeaseLost:
+        except (LeaseLost, IllegalTransition):
             why = "lease lost"
-            raise
-        except IllegalTransition:
-            why = "cancelled"
             raise
         finally:
             self.held.pop(claimed.token, None)

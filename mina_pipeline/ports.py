@@ -182,7 +182,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BreakerState:
-    """A provider's circuit breaker as the whole fleet has it. state: closed | open | half_open. Times: host's µs.
+    """A provider's circuit breaker as the whole fleet has it. state: closed | open | half_open (a probe is out, and its
+    lease is not over). Times: host's µs.
 
     retry_at: from when one probe may go (None while closed); opens: how often it has opened since it was last
     closed; changed_at: since when it is in this state; reason: what it opened for.
@@ -312,8 +313,8 @@ class Fleet(Protocol):
         ...
 
     def trip_breaker(self, now: int, provider: str, pause: int, reason: str, probe: str | None = None) -> bool:
-        """Open it for `pause` µs where it is closed, or where this `probe` is the one that failed; whether it was
-        this call that did."""
+        """Open it for `pause` µs; whether this call did. Without `probe`: where it is closed; with one: only where that
+        probe holds the slot."""
         ...
 
     def take_probe(self, now: int, provider: str, probe: str, lease: int) -> bool:

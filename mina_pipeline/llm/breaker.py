@@ -117,7 +117,6 @@ class Breaker:
         self.settle(period, probing if taken else None)
         if not taken:
             return Admission(False, retry_at=now + int(PACE * 1e6), period=period)
-        self.ask_after = NEVER
         logger(__name__).info("breaker sends a probe", provider=self.provider)
         self.told(self.provider, "half_open", probing.reason)
         return Admission(True, token, period=period)
@@ -252,7 +251,7 @@ class Breaker:
         """Until when calls are refused (µs); None: one may go, as the probe unless the breaker is closed."""
         if self.seen.state == "closed":
             return None
-        if self.seen.state == "open" and now < (self.seen.retry_at or 0):
+        if now < (self.seen.retry_at or 0):
             return self.seen.retry_at
         # While a probe is out the row is half open; it is open again once the probe's lease is over.
         busy = self.seen.state == "half_open" or self.clock.monotonic() < self.ask_after

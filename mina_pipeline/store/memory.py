@@ -141,16 +141,16 @@ class MemoryStore(MemoryWork):
 
     def append(self, append: Append) -> bool:
         with self._write() as tables:
-            session = tables.by_key["sessions"].get((append.session_id,))
-            if (session["version"] if session else 0) != append.expected:
-                return False
-            if append.command_id is not None and known_command(tables, append.session_id, append.command_id):
-                return False
             if append.guard is not None:
                 guard = append.guard
                 work = tables.by_key["work"].get((append.session_id, guard.kind, guard.stage))
                 if work is None or work["token"] != guard.token or work["run"] != guard.run:
                     raise LeaseLost(append.session_id, guard.stage, guard.run)
+            session = tables.by_key["sessions"].get((append.session_id,))
+            if (session["version"] if session else 0) != append.expected:
+                return False
+            if append.command_id is not None and known_command(tables, append.session_id, append.command_id):
+                return False
             fresh = {**(session or {}), **append.session}
             for op in append.ops:
                 tables.apply(op)

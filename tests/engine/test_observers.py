@@ -118,7 +118,7 @@ def test_an_outcome_that_is_nobodys(timed: Timed) -> None:
     pipeline.observe(hearing)
     finalized(pipeline)
     pipeline.run_until_idle()
-    assert hearing.heard == [("running", "refinement", "stage", 1), ("refused", "refinement", "cancelled")]
+    assert hearing.heard == [("running", "refinement", "stage", 1), ("refused", "refinement", "lease lost")]
 
 
 def test_an_observer_that_raises_stops_nobody(timed: Timed) -> None:
