@@ -101,13 +101,14 @@ class WorkerThreads:
 
     def add(self) -> None:
         worker = self.make()
+        worker.more = self.wake
         self.workers.append(worker)
         name = f"mina-worker-{len(self.threads) + 1}"
         thread = self.threads[worker.owner] = threading.Thread(target=self.loop, args=(worker,), name=name, daemon=True)
         thread.start()
 
     def wake(self) -> None:
-        """There may be something to do: one of those that wait looks, and wakes the next if there is more."""
+        """There may be something to do: one that waits looks, and wakes the next when it has found something."""
         with self.woken:
             self.pending += 1
             self.woken.notify()
@@ -123,11 +124,11 @@ class WorkerThreads:
                     "worker step failed", owner=worker.owner, error_type=type(error).__name__
                 )
                 again, failing = None, True
+            if again is not None and again <= now:
+                continue
             with self.woken:
-                if again is not None and again <= now:
-                    self.woken.notify()  # there was one, there may be another
                 # Who was woken while it looked looks again, but after an error not at once.
-                elif not self.stop.is_set() and (failing or self.pending == pending):
+                if not self.stop.is_set() and (failing or self.pending == pending):
                     poll = self.settings.poll
                     self.woken.wait(poll if again is None else min(poll, max((again - now) / 1e6, 0.001)))
         if worker in self.hung:

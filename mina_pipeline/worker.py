@@ -54,6 +54,7 @@ class Worker:
     breakers: Breakers
     observers: Observers = field(default_factory=Observers)
     sleep: Callable[[float], None] = time.sleep
+    more: Callable[[], None] = lambda: None
     # Sessions that we cannot read, and until when (µs) not to look at them; the verdict is this process's alone.
     aside: dict[str, int] = field(default_factory=dict)
     ending: bool = False
@@ -84,6 +85,7 @@ class Worker:
             due = self.store.next_due(now, self.definitions, exclude)
             # What is due and was not to be had is locked by another, over a limit, or its provider is away.
             return due if due is None or due > now else now + int(self.settings.poll * 1e6)
+        self.more()  # there was one, there may be another: somebody else should look while we are at it
         try:
             self.carry_out(claimed, now)
         finally:
