@@ -53,7 +53,8 @@ def engine(url: URL, settings: Settings) -> Engine:
             connection.execute(
                 f"SET lock_timeout = {max(1, int(settings.lock_timeout * 1000))};"
                 "SET default_transaction_isolation = 'read committed';"
-                "SET idle_in_transaction_session_timeout = 0"
+                "SET idle_in_transaction_session_timeout = 0;"
+                "SET plan_cache_mode = force_generic_plan"  # every statement of ours finds its few rows by an index
             )
             connection.autocommit = was
 
@@ -198,6 +199,12 @@ def op_text(schema: Schema, op: OpShape) -> str:
             sets = ", ".join(f"{column} = excluded.{column}" for column in others)
             query += f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {sets}"
         return query
+    if one:  # by its key, so that an index finds it
+        match = " AND ".join(f"t.{key} = {mark(schema, name, key)}" for key in keys)
+        if kind == "delete":
+            return f"DELETE FROM {table} AS t USING guard WHERE {match}"
+        sets = ", ".join(f"{c} = {clocked(name, c, mark(schema, name, c))}" for c in others)
+        return f"UPDATE {table} AS t SET {sets} FROM guard WHERE {match}"
     rows = recordset(schema, name, columns, "r")
     match = " AND ".join(f"t.{key} = r.{key}" for key in keys)
     if kind == "delete":
@@ -218,9 +225,13 @@ def op_values(op: Op, at: int) -> list[Any]:
     rows = op.rows
     if op.table == "work":
         rows = tuple({c: v - at if c in CLOCKED and v is not None else v for c, v in row.items()} for row in op.rows)
-    if len(rows) == 1 and op.kind in ("insert", "upsert"):
-        return list(rows[0].values())
-    return [json_rows(rows)]
+    if len(rows) > 1:
+        return [json_rows(rows)]
+    (row,), keys = rows, KEYS[op.table]
+    if op.kind in ("insert", "upsert"):
+        return list(row.values())
+    others = [] if op.kind == "delete" else [value for column, value in row.items() if column not in keys]
+    return [*others, *(row[key] for key in keys)]
 
 
 def correct(link: Link, schema: Schema, at: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
