@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
 import msgspec
 from msgspec.structs import replace
 
@@ -25,8 +29,7 @@ def public_transitions(definition: Definition) -> list[tuple[str, str, str]]:
             for event in decide(state, command, ""):
                 before, after = after, evolve(after, event)
                 if before.public != after.public:
-                    kind = event.type.removesuffix("_ready") + "_ready | _failed" * event.type.endswith("_ready")
-                    seen[before.public, kind, after.public] = None
+                    seen[before.public, label(event.type), after.public] = None
             stages = tuple(replace(stage, kept_version=None) for stage in after.stages)
             mark = msgspec.json.encode(replace(after, version=0, stages=stages))
             if mark not in known:
@@ -51,8 +54,63 @@ def possible(state: State) -> list[ask.Command]:
     return wishes
 
 
-def mermaid(definition: Definition, current: str | None = None) -> str:
-    """The public machine of a definition as a Mermaid state diagram; `current` is marked."""
+@dataclass(frozen=True)
+class Edge:
+    """A step of a session from one public state to another, and the version of the event that took it."""
+
+    before: str
+    type: str
+    after: str
+    version: int
+
+
+class Walked(Protocol):
+    """A step of a replay, as far as a picture needs it."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def before(self) -> str: ...
+    @property
+    def after(self) -> str: ...
+    @property
+    def problem(self) -> str | None: ...
+
+
+def path_of(steps: Iterable[Walked]) -> list[Edge]:
+    """The steps that clients saw the state change by."""
+    return [
+        Edge(step.before, step.type, step.after, step.version)
+        for step in steps
+        if step.before not in (step.after, INITIAL.public) and step.problem is None
+    ]
+
+
+def mermaid(definition: Definition, current: str | None = None, path: Sequence[Edge] = ()) -> str:
+    """The public machine of a definition as a Mermaid state diagram; `current` is marked, and the path taken.
+
+    Mermaid can style states, but no edges of a state diagram: `linkStyle` would be read as a state of that name. So
+    an edge that was taken is marked in its label, with the version of its event.
+    """
     edges = public_transitions(definition)
+    taken = {(edge.before, label(edge.type), edge.after): edge.version for edge in path}
+    edges += [edge for edge in taken if edge not in edges]  # what no first pass does
     states = list(dict.fromkeys(name for source, _, to in edges for name in (source, to)))
-    return draw(states, edges, current or states[0], f"{definition.name}, version {definition.version}")
+    current = current or states[0]
+    visited = {name for edge in path for name in (edge.before, edge.after)} - {current}
+    shown = [(before, marked(kind, taken.get((before, kind, after))), after) for before, kind, after in edges]
+    return draw(states, shown, current, visited, f"{definition.name}, version {definition.version}")
+
+
+def label(type: str) -> str:
+    """One edge stands for both ends of a stage."""
+    for ending in ("_ready", "_failed"):
+        if type.endswith(ending):
+            return type.removesuffix(ending) + "_ready | _failed"
+    return type
+
+
+def marked(kind: str, version: int | None) -> str:
+    return kind if version is None else f"✓ {version} {kind}"

@@ -58,7 +58,7 @@ class Observer(Protocol):
         ...
 
     def refused(self, run: StageRun, reason: str) -> None:
-        """Nothing was recorded. reason: lease lost (or the session cancelled) | interrupted (the store was away) | no better."""
+        """Nothing was recorded. reason: lease lost (or cancelled) | interrupted (the store was away) | no better."""
         ...
 
     def revealed(self, session_id: str, trace_id: str, tenant: str | None, finalized_at: int, revealed_at: int) -> None:

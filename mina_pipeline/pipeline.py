@@ -10,29 +10,30 @@ from datetime import datetime
 from typing import Any
 
 from . import commands as ask
-from . import recovery
 from .attempts import StageCode
 from .codec import clean, recorded
 from .crew import WorkerThreads, heartbeat
-from .errors import InvalidInput, MinaError, SessionNotFound, StoreUnreachable, UpgradeNeeded
+from .diagnosis import stuck as stuck_ones
+from .errors import InvalidInput, SessionNotFound, UpgradeNeeded
 from .events import Position, RecordedEvent
 from .inputs import check_timezone, checked_segment, identifier, micros, optional_identifier, page_size
 from .llm.breaker import Breakers
 from .meeting import Result, Segment
-from .observers import Observers
-from .ports import Clock, FeedStall, Ids, Observer, Store, SystemClock, SystemIds
+from .observers import Observer, Observers
+from .opening import find_provider, known_workflows, open_store
+from .operations import Operations
+from .ports import Clock, FeedStall, Ids, Store, SystemClock, SystemIds
 from .projections import Delays, Row
 from .relay import Relay, Subscription
 from .sessions import Loaded, Sessions, load
 from .settings import Settings
 from .stages.base import Workflow
-from .stages.standard import WORKFLOWS
 from .states import FOLD_VERSION
 from .views import Session, result, session_view
 from .worker import Worker
 
 
-class Pipeline:
+class Pipeline(Operations):
     """Sessions over one store. `Pipeline.open(url)` makes one; a context manager; safe to share between threads.
 
     Threads start on first use: the first subscription starts the relay, `workers(n)` workers, and on PostgreSQL the
@@ -251,13 +252,14 @@ class Pipeline:
         before: int | None = None,
         limit: int = 50,
     ) -> list[Session]:
-        """Sessions, newest first. before: the integer id of the last one seen; stuck: unfinished and untouched
-        for longer than the recording grace."""
-        grace = int(self.settings.recording_grace * 1e6)
-        stuck_before = self.clock.now() - grace if stuck else None
-        return [
-            self._seen(row) for row in self.store.sessions(state, tenant, stuck_before, before, page_size(limit) or 0)
-        ]
+        """Sessions, newest first. before: the integer id of the last one seen; stuck: unfinished ones whose work
+        nobody does although it is due for over a minute, or whose recording is silent for longer than the grace."""
+        most = page_size(limit) or 0
+        if stuck:
+            now = self.clock.now()
+            ids = stuck_ones(now, self.store.work_rows(now), self.settings, state, tenant, before)
+            return [self._seen(row) for one in ids[:most] if (row := self.store.load(one)) is not None]
+        return [self._seen(row) for row in self.store.sessions(state, tenant, before, most)]
 
     def events(self, session_id: str, after: int = 0) -> list[RecordedEvent]:
         """All events of a session with version > after, oldest first; SessionNotFound."""
@@ -310,7 +312,7 @@ class Pipeline:
 
     def run_until_idle(self) -> int:
         """Do all work that is due now, here, and return how many stages; subscribers have heard of it then."""
-        self._refuse_inside("run_until_idle")
+        self.refuse_inside("run_until_idle")
         worker = self.worker()
         with heartbeat(worker):
             while True:
@@ -326,7 +328,7 @@ class Pipeline:
 
         At the end no more is claimed; what runs has `settings.shutdown_grace` seconds, and is then handed back.
         """
-        self._refuse_inside("workers")
+        self.refuse_inside("workers")
         if count < 1:
             raise InvalidInput("count", f"must be at least 1, not {count}")
         threads = WorkerThreads(self.worker, count, self.settings, f"{self._process()}:{self.ids.uuid()[-6:]}")
@@ -346,26 +348,6 @@ class Pipeline:
         """Let an observer hear what the workers of this process do; see mina_adapters.prometheus, .opentelemetry."""
         self.observers.add(observer)
 
-    # --- recovery
-
-    def replay(self, session_id: str, to: int | None = None) -> list[recovery.Step]:
-        """Fold the log again and tell each step."""
-        return list(recovery.replay_steps(self.store, session_id, to))
-
-    def verify(self, session_id: str) -> list[recovery.Problem]:
-        """Compare snapshot, read models, versions and hashes with the log."""
-        problems = recovery.verify(self.store, session_id)
-        self.observers.verified(len(problems))
-        return problems
-
-    def unlisted(self) -> list[recovery.Problem]:
-        """Sessions that the log knows and the session rows do not; `verify` could not be asked for them."""
-        return list(recovery.unlisted(self.store))
-
-    def rebuild(self, session_id: str) -> int:
-        """Write the read models anew from the log, in place; how many rows were wrong."""
-        return recovery.rebuild(self.store, self.clock.now(), session_id)
-
     # --- inside
 
     def _handler(self, store: Store) -> Sessions:
@@ -383,10 +365,6 @@ class Pipeline:
             # It is back: what waits for it begins one by one, slowly at first.
             stages = StageCode(self.code, self.provider, self.settings).by_provider.get(provider, frozenset())
             self.store.spread(self.clock.now(), stages, int(self.settings.upgrade_pace * 1e6))
-
-    def _refuse_inside(self, what: str) -> None:
-        if self.store.inside:
-            raise MinaError(f"{what} is not for a host's transaction; call it on the pipeline itself, after the commit")
 
     def _execute(
         self,
@@ -422,41 +400,3 @@ class Pipeline:
         self.relay.wake(session_id, version)
         for threads in self.threads:
             threads.wake()
-
-
-def open_store(url: str, settings: Settings) -> Store:
-    """The store for a URL; drivers are imported here, when they are asked for."""
-    if url == "memory://":
-        from .store.memory import MemoryStore
-
-        return MemoryStore()
-    if not url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:")):
-        raise StoreUnreachable(
-            url.split("@")[-1].split("?")[0], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…"
-        )
-    from .store.sql import open_sql
-
-    return open_sql(url, settings)
-
-
-def known_workflows(definition: str | Workflow | Sequence[Workflow]) -> list[Workflow]:
-    """The one for new sessions first, then every other that this process can finish."""
-    standard = {workflow.key[0]: workflow for workflow in WORKFLOWS}
-    if isinstance(definition, str):
-        if definition not in standard:
-            raise UpgradeNeeded("definition", definition, ", ".join(standard))
-        chosen = [standard[definition]]
-    else:
-        chosen = [definition] if isinstance(definition, Workflow) else list(definition)
-    keys = {workflow.key for workflow in chosen}
-    return [*chosen, *(workflow for workflow in WORKFLOWS if workflow.key not in keys)]
-
-
-def find_provider(provider: Any) -> Any:
-    if provider == "offline":
-        from .stages.offline import OfflineProvider
-
-        return OfflineProvider()
-    if isinstance(provider, str):
-        raise InvalidInput("provider", f'{provider!r} is not here; "offline", or an object of your own')
-    return provider

@@ -349,10 +349,8 @@ class Views(Protocol):
         """All rows of one read model for one session, in the order of its key (segments, tasks: as recorded)."""
         ...
 
-    def sessions(
-        self, state: str | None, tenant: str | None, stuck_before: int | None, before: int | None, limit: int
-    ) -> list[Row]:
-        """Session rows, newest first; stuck_before: only unfinished ones untouched since then (µs)."""
+    def sessions(self, state: str | None, tenant: str | None, before: int | None, limit: int) -> list[Row]:
+        """Session rows, newest first; before: older than this integer id."""
         ...
 
     def correct(self, now: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:

@@ -1,42 +1,27 @@
-"""The log, read again: replay it step by step, verify what was made of it, rebuild that in place."""
+"""What was made of the log: verified against it, rebuilt in place, and what is stuck found and repaired."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
+from . import commands as ask
 from .codec import GENESIS, chain, decode, digest, recorded
-from .errors import MinaError, SessionBusy, SessionNotFound, UpgradeNeeded
-from .events import Event, SessionErased, Unread
+from .diagnosis import Finding, diagnose, mismatched
+from .errors import SessionBusy, SessionNotFound, StoreBusy, StoreUnreachable, UpgradeNeeded
+from .events import SessionErased
 from .ports import Store
-from .projections import KEYS, OPERATIONAL, READ_MODELS, Happened, Op, Row, project, session_columns
-from .states import FOLD_VERSION, INITIAL, State, evolve
-from .store.memory import Tables
+from .projections import DELAYS, KEYS, OPERATIONAL, READ_MODELS, Delays, Happened, Op, Row, project, session_columns
+from .replaying import BROKEN, folded_on, steps
+from .sessions import Sessions
+from .settings import Settings
+from .states import FINISHED, FOLD_VERSION, INITIAL
+from .store.memory_work import Tables
 
 READINGS = 5
 IGNORED = frozenset({"era", "feed_xid", "hash", "trace_id", "touched_at"})
 SNAPSHOT = frozenset({"snapshot", "fold_version"})
-BROKEN = (MinaError, ValueError, TypeError, LookupError, AttributeError)
-"""What reading or folding an event may raise: a release too old for it, or a damaged log."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One event of a replay: what happened, when (µs), and the public state before and after.
-
-    skipped: a later release's event that may be skipped, and was. problem: why the replay ends before this event.
-    """
-
-    version: int
-    type: str
-    recorded_at: int
-    before: str
-    after: str
-    stage: str | None = None
-    run: int | None = None
-    outcome: str | None = None
-    skipped: bool = False
-    problem: str | None = None
+PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -48,45 +33,6 @@ class Problem:
     detail: str
 
 
-def replay_steps(store: Store, session_id: str, to: int | None = None) -> Iterator[Step]:
-    """Fold the log again, event by event, up to version `to`; SessionNotFound for an unknown id.
-
-    Where an event cannot be read, the last step says so as its `problem`, and its state is the one before it.
-    """
-    rows = store.events(session_id, limit=to)
-    if not rows:
-        raise SessionNotFound(session_id)
-    return steps(rows)
-
-
-def steps(rows: list[Row]) -> Iterator[Step]:
-    state = INITIAL
-    for row in rows:
-        step = Step(row["version"], row["type"], row["recorded_at"], state.public, state.public)
-        try:
-            event, state = folded_on(state, row)
-        except BROKEN as error:
-            yield replace(step, problem=problem_of(row, error))
-            return
-        yield replace(
-            step,
-            after=state.public,
-            stage=getattr(event, "stage", None),
-            run=getattr(event, "run", None),
-            outcome=getattr(event, "outcome", None),
-            skipped=isinstance(event, Unread),
-        )
-
-
-def folded_on(state: State, row: Row) -> tuple[Event, State]:
-    event = decode(recorded(row))
-    return event, evolve(state, event)
-
-
-def problem_of(row: Row, error: Exception) -> str:
-    return f"version {row['version']}, {row['type']}: {type(error).__name__}: {error}"
-
-
 def unlisted(store: Store, page: int = 1_000) -> Iterator[Problem]:
     """Sessions that the log knows and the session rows do not: one pass over the headers, no bodies."""
     reached: dict[str, int] = {}
@@ -95,11 +41,8 @@ def unlisted(store: Store, page: int = 1_000) -> Iterator[Problem]:
         for session_id, version, _ in headers:
             reached[session_id] = version
         headers, after = store.headers(after, page)
-    before: int | None = None
-    while rows := store.sessions(None, None, None, before, page):
-        for row in rows:
-            reached.pop(row["session_id"], None)
-        before = rows[-1]["id"]
+    for row in pages(store):
+        reached.pop(row["session_id"], None)
     for session_id, version in reached.items():
         yield Problem(session_id, "snapshot", f"the log has {version} event(s), and there is no session row")
 
@@ -174,13 +117,13 @@ def refuse_newer(session: Row | None) -> None:
         raise UpgradeNeeded("fold version", str(session["fold_version"]), f"version {FOLD_VERSION} and older")
 
 
-def folded(rows: list[Row]) -> tuple[Tables, Row]:
+def folded(rows: list[Row], delays: Delays = DELAYS) -> tuple[Tables, Row]:
     """The read models and session columns that the log makes: the very functions that wrote them."""
     tables, columns, state = Tables(), Row(), INITIAL
     for row in rows:
         event, after = folded_on(state, row)
         happened = [Happened(row["session_id"], row["version"], row["recorded_at"], event)]
-        for op in project(state, after, happened):
+        for op in project(state, after, happened, delays):
             tables.apply(op)
         columns |= session_columns(after, happened)
         state = after
@@ -200,17 +143,18 @@ def alike(wanted: Row | None, there: Row | None) -> bool:
     return all(there[column] == value for column, value in wanted.items() if column not in OPERATIONAL)
 
 
-def rebuild(store: Store, now: int, session_id: str, attempts: int = 20) -> int:
+def rebuild(store: Store, now: int, session_id: str, delays: Delays = DELAYS, attempts: int = 20) -> int:
     """Write a session's read models anew from its log, in place; how many rows were wrong.
 
-    UpgradeNeeded, with nothing written, where the log or the session's row is a later release's.
+    delays: how long after what brings them timers that were missing are due. UpgradeNeeded, with nothing written,
+    where the log or the session's row is a later release's.
     """
     for _ in range(attempts):
         rows = store.events(session_id)
         if not rows:
             raise SessionNotFound(session_id)
         refuse_newer(store.load(session_id))
-        tables, columns = folded(rows)
+        tables, columns = folded(rows, delays)
         ops = [Op("update", "sessions", ({"session_id": session_id, **columns},))]
         wrong = 0
         for table in READ_MODELS:
@@ -230,3 +174,115 @@ def rebuild(store: Store, now: int, session_id: str, attempts: int = 20) -> int:
         if store.correct(now, session_id, len(rows), ops):
             return wrong
     raise SessionBusy(session_id, attempts)
+
+
+# --- what is stuck
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Looks for what is stuck, and repairs it. Cost by work and unfinished sessions, unless asked for `everything`.
+
+    definitions: as "name version", and `states`: the running names of their stages, what this process knows.
+    """
+
+    store: Store
+    sessions: Sessions
+    settings: Settings
+    definitions: Collection[str]
+    states: Collection[str]
+
+    def look(self, everything: bool = False) -> list[Finding]:
+        """All that is wrong now. everything: finished sessions are verified too."""
+        store, now = self.store, self.sessions.clock.now()
+        sessions = {row["session_id"]: row for row in self.unfinished()}
+        rows = store.work_rows(now)
+        work: dict[str, list[Row]] = {}
+        for row in rows:
+            work.setdefault(row["session_id"], []).append(row)
+        # Whose version is still what it was before their work was read has not moved in between.
+        steady = {one for one, row in sessions.items() if mismatched(row, work.get(one, ())) and not self.moved(row)}
+        for session_id in work:
+            if session_id not in sessions and (session := store.load(session_id)) is not None:
+                sessions[session_id] = session
+        found = {one: self.examine(one) for one, row in sessions.items() if row["state"] not in FINISHED}
+        for row in pages(store) if everything else ():
+            if row["session_id"] not in found and (problems := self.examine(row["session_id"])):
+                sessions[row["session_id"]], found[row["session_id"]] = row, problems
+        workers = store.workers_seen(now)
+        return diagnose(now, rows, sessions, found, steady, self.definitions, workers, self.settings)
+
+    def unfinished(self) -> Iterator[Row]:
+        """Session rows, by the index on state. Those in states that nobody here knows are met by their work."""
+        for state in ("recording", "finalized", *self.states):
+            yield from pages(self.store, state)
+
+    def moved(self, row: Row) -> bool:
+        after = self.store.load(row["session_id"])
+        return after is None or after["version"] != row["version"]
+
+    def examine(self, session_id: str) -> list[tuple[str, str]]:
+        """What verify finds, in the words of a diagnosis."""
+        try:
+            problems = verify(self.store, session_id)
+        except SessionNotFound:
+            return []
+        found = []
+        for problem in problems:
+            what = "read model" if problem.what in ("read model", "snapshot") else "damaged log"
+            if problem.what == "unreadable" and UpgradeNeeded.__name__ in problem.detail:
+                what = "reader too old"
+            found.append((what, problem.detail))
+        return found
+
+    def recover(
+        self, choose: Callable[[Finding], bool], work: Callable[[], object] | None, everything: bool = False
+    ) -> list[Finding]:
+        """Repair what is chosen, then `work`; each finding says whether it is over."""
+        found = [self.repair(one) if one.repairable and choose(one) else one for one in self.look(everything)]
+        if work is None:
+            return [one if one.repaired else replace(one, repaired=False) for one in found]
+        work()
+        left = {one.key for one in self.look(everything)}
+        return [replace(one, repaired=one.key not in left) for one in found]
+
+    def repair(self, finding: Finding) -> Finding:
+        """Do something about one finding; where that is refused, the detail says why."""
+        session_id, now = finding.session_id, self.sessions.clock.now()
+        try:
+            match finding.what:
+                case "dead lease":
+                    self.let_go(now, finding.row or {})
+                case "abandoned recording":
+                    idle_since = now - int(self.settings.recording_grace * 1e6)
+                    self.sessions.execute(session_id, ask.Abandon(idle_since=idle_since), actor="recover")
+                case _:
+                    rebuild(self.store, now, session_id, self.sessions.delays)
+        except (StoreUnreachable, StoreBusy):
+            raise
+        except BROKEN as error:
+            return replace(finding, repaired=False, detail=f"{finding.detail}; refused: {error}")
+        return replace(finding, repaired=True)
+
+    def let_go(self, now: int, row: Row) -> None:
+        """Make a row due at once whose lease has ended, unless somebody has just claimed it.
+
+        The lease is renewed by its old token first: while we hold it nobody else claims the row.
+        """
+        before = self.until(row)
+        self.store.renew(now, [row["token"]], int(self.settings.lease * 1e6))
+        after = self.until(row)
+        if before is not None and after not in (None, before):
+            self.store.release(now, row["session_id"], row["kind"], row["stage"])
+
+    def until(self, row: Row) -> int | None:
+        """When the lease of this token ends, by the database's clock; None where it is nobody's any more."""
+        rows = self.store.rows("work", row["session_id"])
+        return next((one["until"] for one in rows if one["token"] == row["token"]), None)
+
+
+def pages(store: Store, state: str | None = None) -> Iterator[Row]:
+    before: int | None = None
+    while rows := store.sessions(state, None, before, PAGE):
+        yield from rows
+        before = rows[-1]["id"]

@@ -61,6 +61,8 @@ class Relay:
         self.thread: threading.Thread | None = None
         self.stopped = False
         self.warned = float("-inf")
+        self.seen: int | None = None  # its last step (host's µs), and since when there is something to deliver
+        self.behind: int | None = None
 
     def forget(self) -> None:
         """In a forked child: the thread is the parent's; the first use here starts one, for the same subscriptions."""
@@ -97,6 +99,8 @@ class Relay:
             if not self.run():
                 return
             self.wakes += 1
+            if self.behind is None:
+                self.behind = self.clock.now()
             if session_id is not None:
                 self.woken[session_id] = max(version, self.woken.get(session_id, 0))
             self.changed.notify_all()
@@ -185,17 +189,29 @@ class Relay:
             asked, wakes, now = self.asked, self.wakes, self.clock.now()
             try:
                 wake = self.step(now)
+                self.seen = self.clock.now()
             except Exception as error:
                 logger(__name__).error("relay step failed", error_type=type(error).__name__)
+                self.behind = now if self.behind is None else self.behind
                 with self.changed:  # nobody is told that all is delivered
                     self.changed.wait_for(lambda: self.stopped, self.poll)
                 continue
             with self.changed:
                 if wake > now:
+                    self.behind = None if self.wakes == wakes else now  # what came meanwhile came after the step began
                     self.done = max(self.done, asked)
                     self.changed.notify_all()
                     if self.asked <= self.done and self.wakes == wakes and not self.stopped:
                         self.changed.wait((wake - now) / 1e6)
+                elif self.behind is None:
+                    self.behind = now
+
+    def lag(self, now: int) -> float | None:
+        """For how many seconds there has been something to deliver; None where no thread is running."""
+        if self.thread is None or not self.thread.is_alive():
+            return None
+        behind = self.behind
+        return 0.0 if behind is None else max(now - behind, 0) / 1e6
 
     def drain(self) -> None:
         """Return when everything committed before the call has been delivered."""

@@ -73,6 +73,7 @@ def test_public_names_exist_and_are_typed() -> None:
 def test_importing_stays_light() -> None:
     """Importing the library pulls in no model client, no web framework, no migration tool, no terminal library."""
     code = "import sys, mina_pipeline; print(sorted({'openai','alembic','flask','fastapi','rich','click','psycopg',"
-    code += "'tenacity','pybreaker','prometheus_client','opentelemetry','structlog','transitions','hypothesis','sqlalchemy'} & set(sys.modules)))"
+    code += "'tenacity','pybreaker','prometheus_client','opentelemetry','structlog','transitions','hypothesis',"
+    code += "'sqlalchemy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

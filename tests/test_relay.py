@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from mina_pipeline import Pipeline, RecordedEvent, Segment, Settings, StoreUnreachable
-from mina_pipeline.pipeline import find_provider, known_workflows
+from mina_pipeline.opening import find_provider, known_workflows
 from mina_pipeline.ports import SystemClock, SystemIds
 from mina_pipeline.projections import Row
 from mina_pipeline.store.memory import MemoryStore

@@ -23,13 +23,12 @@ from ..errors import (
     StoreBusy,
     StoreUnreachable,
     TranscriptError,
-    UpgradeNeeded,
 )
 from ..pipeline import Pipeline
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-USAGE = (InvalidInput, TranscriptError, SessionNotFound, DefinitionError, UpgradeNeeded)
+USAGE = (InvalidInput, TranscriptError, SessionNotFound, DefinitionError)
 UNREACHABLE = (StoreUnreachable, StoreBusy, SchemaOutdated, ForeignSchema, MissingExtra)
 DEFAULT_DB = "sqlite:///mina.db"
 
@@ -90,4 +89,4 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value))
 
 
-from . import database, inspect, run, sessions  # noqa: E402, F401  (they add their commands to `mina`)
+from . import change, database, doctor, inspect, recover, run, sessions, tail, work  # noqa: E402, F401  (their verbs)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..wire import iso
 from .app import mina, open_pipeline, print_json, shared
-from .show import reveal
+from .show import show_session
 
 
 @mina.group()
@@ -21,7 +21,7 @@ def sessions() -> None:
 @sessions.command("list")
 @click.option("--state", help="Only those in this state.")
 @click.option("--tenant", help="Only this tenant's.")
-@click.option("--stuck", is_flag=True, help="Only unfinished ones that nothing has happened to for long.")
+@click.option("--stuck", is_flag=True, help="Only unfinished ones that nobody works on, or silent recordings.")
 @click.option("--before", type=int, metavar="ID", help="Older than this integer id (for paging).")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @shared
@@ -63,14 +63,8 @@ def show(session_id: str, db: str | None, app: str | None, as_json: bool) -> Non
         result = {"transcript": made.transcript, "analytics": made.analytics, "tasks": made.tasks,
                   "summary": made.summary, "others": made.others}  # fmt: skip
         print_json({**session.as_dict(), "result": result})
-        return
-    click.echo(f"session {session.session_id} ({session.id}), {session.state}, version {session.version}")
-    click.echo(f"definition {session.definition} {session.definition_version}, {session.total_segments} segments")
-    for name, stage in session.stages.items():
-        took = "" if stage.duration_ms is None else f", {stage.duration_ms} ms"
-        who = f" by {stage.provider}" if stage.provider else ""
-        click.echo(f"  {name:<12} {stage.outcome or stage.status} (run {stage.run}{who}{took})")
-    reveal(session, made, artefacts)
+    else:
+        show_session(session, made, artefacts)
 
 
 @sessions.command()

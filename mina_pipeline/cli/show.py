@@ -1,9 +1,10 @@
-"""The reveal on a terminal: summary, key points, tasks, analytics. All meeting text is shown as text, never markup."""
+"""A session on a terminal: stages, summary, tasks, analytics. All meeting text is shown as text, never markup."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import click
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
@@ -17,6 +18,17 @@ from ..views import Session
 from .live import COLOURS
 
 BAR = 24
+
+
+def show_session(session: Session, made: Result, artefacts: Iterable[Row] = ()) -> None:
+    """A session with its stages, and what it has come to, to stdout."""
+    click.echo(f"session {session.session_id} ({session.id}), {session.state}, version {session.version}")
+    click.echo(f"definition {session.definition} {session.definition_version}, {session.total_segments} segments")
+    for name, stage in session.stages.items():
+        took = "" if stage.duration_ms is None else f", {stage.duration_ms} ms"
+        who = f" by {stage.provider}" if stage.provider else ""
+        click.echo(f"  {name:<12} {stage.outcome or stage.status} (run {stage.run}{who}{took})")
+    reveal(session, made, artefacts)
 
 
 def reveal(session: Session, made: Result, artefacts: Iterable[Row] = ()) -> None:

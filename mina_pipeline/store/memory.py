@@ -13,7 +13,6 @@ from ..events import FIRST_ERA, Position, RecordedEvent
 from ..forks import forget_at_fork
 from ..ports import Append, FeedStall, Head, Header, Wake
 from ..projections import KEYS, Op, Row
-from ..states import FINISHED
 from .memory_work import MemoryWork, Tables
 
 
@@ -207,16 +206,13 @@ class MemoryStore(MemoryWork):
         by = "ordinal" if table in ("segments", "tasks") else KEYS[table][-1]
         return sorted(rows, key=lambda row: row[by])
 
-    def sessions(
-        self, state: str | None, tenant: str | None, stuck_before: int | None, before: int | None, limit: int
-    ) -> list[Row]:
+    def sessions(self, state: str | None, tenant: str | None, before: int | None, limit: int) -> list[Row]:
         rows = [
             dict(row)
             for row in list(self._view.by_key["sessions"].values())
             if (state is None or row["state"] == state)
             and (tenant is None or row["tenant"] == tenant)
             and (before is None or row["id"] < before)
-            and (stuck_before is None or (row["state"] not in FINISHED and row["updated_at"] < stuck_before))
         ]
         return sorted(rows, key=lambda row: -row["id"])[:limit]
 

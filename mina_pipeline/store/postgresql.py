@@ -227,7 +227,7 @@ def op_values(op: Op, at: int) -> list[Any]:
         rows = tuple({c: v - at if c in CLOCKED and v is not None else v for c, v in row.items()} for row in op.rows)
     if len(rows) > 1:
         return [json_rows(rows)]
-    (row,), keys = rows, KEYS[op.table]
+    row, keys = rows[0], KEYS[op.table]
     if op.kind in ("insert", "upsert"):
         return list(row.values())
     others = [] if op.kind == "delete" else [value for column, value in row.items() if column not in keys]

@@ -18,7 +18,6 @@ from ..events import FIRST_ERA, Position, RecordedEvent
 from ..ports import Append, FeedStall, Head, Header, Wake
 from ..projections import Op, Row
 from ..settings import Settings
-from ..states import FINISHED
 from ..text import storable
 from . import feed, postgresql, sqlite
 from .connections import Link, OwnLink, Rows, Values, backoff
@@ -273,9 +272,7 @@ class SqlStore(SqlWork):
         columns, text = self.texts.rows(table)
         return [dict(zip(columns, row, strict=True)) for row in self.rows_of(text, (session_id,))]
 
-    def sessions(
-        self, state: str | None, tenant: str | None, stuck_before: int | None, before: int | None, limit: int
-    ) -> list[Row]:
+    def sessions(self, state: str | None, tenant: str | None, before: int | None, limit: int) -> list[Row]:
         if not all(storable(one) for one in (state, tenant, before) if one is not None):
             return []
         sessions = self.schema["sessions"]
@@ -286,8 +283,6 @@ class SqlStore(SqlWork):
             query = query.where(sessions.c.tenant == tenant)
         if before is not None:
             query = query.where(sessions.c.id < before)
-        if stuck_before is not None:
-            query = query.where(sessions.c.state.not_in(FINISHED), sessions.c.updated_at < stuck_before)
         return self.fetch(query)
 
     def correct(self, now: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:

@@ -1,0 +1,50 @@
+"""What `Pipeline.open` is given, as what it is made of: a store, the workflows it can finish, a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import InvalidInput, StoreUnreachable, UpgradeNeeded
+from .ports import Store
+from .settings import Settings
+from .stages.base import Workflow
+from .stages.standard import WORKFLOWS
+
+
+def open_store(url: str, settings: Settings) -> Store:
+    """The store for a URL; drivers are imported here, when they are asked for."""
+    if url == "memory://":
+        from .store.memory import MemoryStore
+
+        return MemoryStore()
+    if not url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:")):
+        raise StoreUnreachable(
+            url.split("@")[-1].split("?")[0], "not a URL of ours; memory://, sqlite:///file.db or postgresql://…"
+        )
+    from .store.sql import open_sql
+
+    return open_sql(url, settings)
+
+
+def known_workflows(definition: str | Workflow | Sequence[Workflow]) -> list[Workflow]:
+    """The one for new sessions first, then every other that this process can finish."""
+    standard = {workflow.key[0]: workflow for workflow in WORKFLOWS}
+    if isinstance(definition, str):
+        if definition not in standard:
+            raise UpgradeNeeded("definition", definition, ", ".join(standard))
+        chosen = [standard[definition]]
+    else:
+        chosen = [definition] if isinstance(definition, Workflow) else list(definition)
+    keys = {workflow.key for workflow in chosen}
+    return [*chosen, *(workflow for workflow in WORKFLOWS if workflow.key not in keys)]
+
+
+def find_provider(provider: Any) -> Any:
+    if provider == "offline":
+        from .stages.offline import OfflineProvider
+
+        return OfflineProvider()
+    if isinstance(provider, str):
+        raise InvalidInput("provider", f'{provider!r} is not here; "offline", or an object of your own')
+    return provider
