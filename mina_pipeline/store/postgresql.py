@@ -222,9 +222,9 @@ def op_values(op: Op, at: int) -> list[Any]:
     """What the marks of `op_text` stand for. at: the host's time that clocked ones are relative to."""
     if op.kind == "prune":
         return [op.rows[0]["session_id"], list(op.keep)]
-    rows: Sequence[Row] = op.rows
+    rows = list(op.rows)
     if op.table == "work":
-        rows = list({c: v - at if c in CLOCKED and v is not None else v for c, v in row.items()} for row in op.rows)
+        rows = [{c: v - at if c in CLOCKED and v is not None else v for c, v in row.items()} for row in rows]
     if len(rows) > 1:
         return [json_rows(rows)]
     row, keys = rows[0], KEYS[op.table]
