@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -12,8 +11,8 @@ import msgspec
 from . import commands as ask
 from .codec import builtins, clean, decode, recorded, typed
 from .events import StageProgress
-from .meeting import Segment
 from .ports import Claimed, Ids, Store
+from .projections import Row
 from .sessions import Loaded, Sessions, segment
 from .stages.base import Deadline, SessionInfo, StageContext
 from .stages.standard import SHAPES
@@ -89,17 +88,41 @@ class Checkpoints:
         return found
 
 
-class LazyContext(StageContext):
-    """A context whose segments and results are read when the stage asks for them, once."""
+READ = ("session", "segments", "results", "previous")
 
-    _read: Callable[[str], Any]
+
+class LazyContext(StageContext):
+    """A context of which the store's part is read when the stage asks for it, once.
+
+    A store that fails then is no failure of the stage's.
+    """
+
+    _store: Store
+    _claimed: Claimed
+    _row: Row
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("segments", "results", "previous"):
+        if name not in READ:
             raise AttributeError(name)
-        value = self._read(name)
-        object.__setattr__(self, name, value)
-        return value
+        try:
+            self._read(name)
+        except Exception as error:
+            raise Interrupted(error) from error
+        return self.__dict__[name]
+
+    def _read(self, name: str) -> None:
+        claimed, fields = self._claimed, self.__dict__
+        if name == "session":
+            metadata = msgspec.json.decode(self._row["metadata"])
+            fields[name] = SessionInfo(**{column: self._row[column] for column in INFO}, metadata=metadata)
+        elif name == "segments":
+            rows = self._store.rows("segments", claimed.session_id)
+            by_time = sorted(rows, key=lambda row: (row["start_ms"], row["ordinal"]))
+            fields[name] = tuple(segment(row) for row in by_time)
+        else:
+            made = artefacts(self._store, claimed.session_id)
+            fields["previous"] = made.pop(claimed.stage, None)
+            fields["results"] = made
 
 
 def stage_context(
@@ -109,42 +132,22 @@ def stage_context(
     ids: Ids,
     usage: Callable[[str, int, int, float | None], None],
 ) -> StageContext:
-    """The context for a claimed run. A store that fails when it is read from is no failure of the stage's."""
-    store, claimed, row = checkpoints.store, checkpoints.claimed, loaded.row
-
-    @cache
-    def made() -> dict[str, Any]:
-        return artefacts(store, claimed.session_id)
-
-    def segments() -> tuple[Segment, ...]:
-        rows = store.rows("segments", claimed.session_id)
-        return tuple(segment(r) for r in sorted(rows, key=lambda r: (r["start_ms"], r["ordinal"])))
-
-    def read(name: str) -> Any:
-        try:
-            if name == "segments":
-                return segments()
-            if name == "previous":
-                return made().get(claimed.stage)
-            return {stage: one for stage, one in made().items() if stage != claimed.stage}
-        except Exception as error:
-            raise Interrupted(error) from error
-
+    """The context for a claimed run."""
+    claimed = checkpoints.claimed
     ctx = object.__new__(LazyContext)
-    given = {
-        "session": SessionInfo(**{name: row[name] for name in INFO}, metadata=msgspec.json.decode(row["metadata"])),
-        "stage": claimed.stage,
-        "run": claimed.run,
-        "deadline": checkpoints.deadline,
-        "provider": provider,
-        "new_id": ids.uuid,
-        "checkpoint": checkpoints.checkpoint,
-        "progress": checkpoints.progress,
-        "usage": usage,
-        "_read": read,
-    }
-    for name, value in given.items():
-        object.__setattr__(ctx, name, value)
+    ctx.__dict__.update(
+        stage=claimed.stage,
+        run=claimed.run,
+        deadline=checkpoints.deadline,
+        provider=provider,
+        new_id=ids.uuid,
+        checkpoint=checkpoints.checkpoint,
+        progress=checkpoints.progress,
+        usage=usage,
+        _store=checkpoints.store,
+        _claimed=claimed,
+        _row=loaded.row,
+    )
     return ctx
 
 

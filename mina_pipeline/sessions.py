@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from . import commands as ask
-from .codec import GENESIS, chain, decode, digest, encode, recorded
+from .codec import GENESIS, chain, decode, digest, encode, recorded, stored_as
 from .decisions import decide
 from .errors import CommandIdReused, ConcurrencyError, MinaError, SessionBusy, SessionNotFound, UpgradeNeeded
 from .events import Event
@@ -217,7 +217,7 @@ class Sessions:
             row["hash"] = previous = chain(previous, row)
             rows.append(row)
             # What is projected is what was stored, so that a rebuild sees the very same.
-            happened.append(Happened(session_id, version, at, as_stored(row)))
+            happened.append(Happened(session_id, version, at, stored_as(text)))
         after = replay((one.event for one in happened), now.state)
         session = {**session_columns(after, happened), "hash": previous}
         if now.state.status == "new":
@@ -244,10 +244,6 @@ def claimed_by(begun: Next, op: Op) -> Op:
     mine = {"owner": begun.owner, "token": begun.token, "until": begun.until, "attempts": 1}
     key = ("stage", begun.command.stage)
     return replace(op, rows=tuple({**row, **mine} if (row["kind"], row["stage"]) == key else row for row in op.rows))
-
-
-def as_stored(row: Row) -> Event:
-    return decode(recorded({**row, "era": 0, "feed_xid": 0, "seq": 0}))
 
 
 def load(store: EventStore, session_id: str | int) -> Loaded:
