@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -20,6 +21,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 SERVER = os.environ.get("MINA_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 PREFIXES = count(1)
+
+
+@pytest.fixture(autouse=True)
+def unconfigured() -> Iterator[None]:
+    """Logging as a host leaves it that configures nothing: capturing logs in one test is no setting for the next."""
+    yield
+    if "structlog" in sys.modules:
+        import structlog
+
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
