@@ -158,8 +158,10 @@ class Drop(Command, frozen=True, kw_only=True):
     session_title: str | None = None
 
 
-# What is drawn or looked up for a command is not part of what was asked.
-NOT_ASKED = {"id", "started_at", "stages", "known", "completed_at", "late", "session_title"}
+# What is drawn or looked up for a command, or is its process's own, is not part of what was asked.
+NOT_ASKED = frozenset(
+    "id started_at definition definition_version stages known completed_at late session_title".split()
+)
 
 
 def fingerprint(command: Command) -> str:

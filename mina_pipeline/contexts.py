@@ -43,7 +43,8 @@ class Checkpoints:
     owner: str
     deadline: Deadline
     stage_deadline: float
-    stored: dict[str, Any] | None = field(default=None)
+    stored: dict[str, Any] = field(default_factory=dict)
+    version: int = 0
 
     @property
     def quiet(self) -> bool:
@@ -56,9 +57,9 @@ class Checkpoints:
 
     def checkpoint(self, key: str, make: Callable[[], Any]) -> Any:
         """What was stored under the key in this run, or what `make` gives, stored."""
-        if self.stored is None:
+        if key not in self.stored and not self.quiet:
             try:
-                self.stored = {} if self.quiet else self.read()
+                self.read()  # each time: who had this run before us may have stored its answer meanwhile
             except Exception as error:  # what was bought cannot be read: no reason to buy it again, or to fail
                 raise Interrupted(error) from error
         if key not in self.stored:
@@ -77,15 +78,14 @@ class Checkpoints:
         except Exception as error:
             raise Interrupted(error) from error
 
-    def read(self) -> dict[str, Any]:
-        """What this run has stored before, by key; the first of a key wins."""
-        found: dict[str, Any] = {}
-        for row in self.store.events(self.claimed.session_id):
+    def read(self) -> None:
+        """What this run has stored since the last look, by key; the first of a key wins."""
+        for row in self.store.events(self.claimed.session_id, after=self.version):
+            self.version = row["version"]
             if row["type"] == f"{self.claimed.stage}_progress":
                 event = decode(recorded(row))
                 if isinstance(event, StageProgress) and event.run == self.claimed.run and event.key is not None:
-                    found.setdefault(event.key, event.value)
-        return found
+                    self.stored.setdefault(event.key, event.value)
 
 
 READ = ("session", "segments", "results", "previous")

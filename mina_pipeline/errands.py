@@ -35,7 +35,8 @@ def abandon(worker: Worker, claimed: Claimed, now: int) -> None:
     """Finalize a recording, unless it gave a sign of life since the timer was set."""
     grace = int(worker.settings.recording_grace * 1e6)
     command = ask.Abandon(idle_since=now - grace)
-    loaded = worker.sessions.execute(claimed.session_id, command, actor=worker.owner)
+    guard = WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
+    loaded = worker.sessions.execute(claimed.session_id, command, guard=guard, actor=worker.owner)
     if loaded.state.status == "recording":
         touched_at = int(load(worker.store, claimed.session_id).row["touched_at"])
         worker.store.postpone(now, claimed.token, max(touched_at + grace - now, SOONEST))

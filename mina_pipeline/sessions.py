@@ -103,11 +103,11 @@ class Sessions:
             events = decide(now.state, self.complete(session_id, command, now), session_id)
         except MinaError:
             if self.repeated(session_id, command, command_id):
-                return now
+                return load(self.store, session_id)  # it may have taken effect since we looked
             raise
         if not events:
-            self.repeated(session_id, command, command_id)  # or it is another command's id
-            return now
+            # Or it is another command's id.
+            return load(self.store, session_id) if self.repeated(session_id, command, command_id) else now
         begun = None
         if then is not None:
             after = replay(events, now.state)

@@ -38,7 +38,7 @@ RANK = {"failed": 0, "empty": 1, "degraded": 2, "ok": 3}
 class StageState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where one stage of one session stands. `run` is the current run; `kept_*` the one in the read model.
 
-    waits: how often the run was put off, `waiting_since` when first (µs). upgrade: the kept result is degraded for an
+    waits: how often the run was put off, `waiting_since` when first (µs). upgrade: the last result was degraded for an
     outage, and is to be made again. kept_version: the version of the log that brought the kept result.
     """
 
@@ -235,11 +235,11 @@ def concluded(state: State, stage: StageState, event: did.StageReady | did.Stage
         waits=0,
         waiting_since=None,
     )
+    # Also a result that is not kept: it may have read more than the better one that is.
+    degraded_for_now = isinstance(event, did.StageReady) and event.upgrade
+    stage = replace(stage, upgrade=degraded_for_now or (stage.upgrade and not kept))
     if kept:
-        upgrade = event.upgrade if isinstance(event, did.StageReady) else False
-        stage = replace(
-            stage, kept_run=event.run, kept_outcome=outcome, kept_version=state.version + 1, upgrade=upgrade
-        )
+        stage = replace(stage, kept_run=event.run, kept_outcome=outcome, kept_version=state.version + 1)
     state = with_stage(state, stage)
     if kept and stage.run > 1:
         state = make_stale(state, stage.name)
