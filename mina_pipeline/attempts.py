@@ -6,15 +6,17 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
+from types import NoneType
 from typing import Any
 
-from .codec import builtins
-from .errors import ProviderUnavailable
+from .codec import builtins, dump
+from .errors import ProviderUnavailable, StoreBusy, StoreUnreachable
 from .llm.breaker import Admission, Breakers
 from .log import logger
 from .ports import Clock
-from .settings import Settings
-from .stages.base import PIPELINE, Degraded, Empty, Ok, Outcome, Stage, StageContext
+from .settings import LARGEST, Settings
+from .stages.base import PIPELINE, Deadline, Degraded, Empty, Ok, Outcome, Stage, StageContext
 
 PASSING = (ProviderUnavailable, ConnectionError, TimeoutError)
 """What a stage raises for what may pass by itself."""
@@ -29,6 +31,15 @@ class Made:
 
     @classmethod
     def of(cls, returned: Outcome) -> Made:
+        """TypeError or ValueError for what is no outcome, or could not be stored."""
+        made = cls.unchecked(returned)
+        if not isinstance(made.fields.get("reason"), (str, NoneType)):
+            raise TypeError(f"the reason of an outcome is a text, not {type(made.fields['reason']).__name__}")
+        dump(made.fields["artefact"])
+        return made
+
+    @classmethod
+    def unchecked(cls, returned: Outcome) -> Made:
         match returned:
             case Ok():
                 return cls({"outcome": "ok", "artefact": builtins(returned.artefact)})
@@ -77,18 +88,19 @@ class Attempt:
     settings: Settings
     clock: Clock
     sleep: Callable[[float], None]
+    deadline: Deadline
     admission: Admission | None = field(default=None)
 
     def run(self, stage: Stage, context: Callable[[], StageContext]) -> Made | Away:
         """Try the stage a few times, as long as its breaker lets it and it fails in a way that passes."""
         ended = self.once(stage, context)
-        if not is_blip(ended) or self.settings.retry_tries == 1:
+        if not self.is_blip(ended) or self.settings.retry_tries == 1:
             return ended
         from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
         self.sleep(random.uniform(0.05, 0.2))
         tries = Retrying(
-            retry=retry_if_result(is_blip),
+            retry=retry_if_result(self.is_blip),
             stop=stop_after_attempt(self.settings.retry_tries - 1),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
             sleep=self.sleep,
@@ -96,6 +108,12 @@ class Attempt:
         )
         again: Made | Away = tries(self.once, stage, context)
         return again
+
+    def is_blip(self, ended: Made | Away) -> bool:
+        """Whether trying again at once may help: the provider was asked, said nothing of when to ask again, and what
+        it would answer is still wanted."""
+        passing = isinstance(ended, Away) and ended.tried and ended.not_before is None
+        return passing and self.deadline.remaining() > 0
 
     def once(self, stage: Stage, context: Callable[[], StageContext]) -> Made | Away:
         breaker = None if self.provider is None else self.breakers.of(self.provider)
@@ -117,12 +135,17 @@ class Attempt:
     def settle(self, how: str, *reason: str) -> None:
         """Tell the breaker how the call ended, once: whoever cut it off has done so already."""
         admitted, self.admission = self.admission, None
-        if admitted is not None and self.provider is not None:
+        if admitted is None or self.provider is None:
+            return
+        try:
             getattr(self.breakers.of(self.provider), how)(admitted, *reason)
+        except (StoreUnreachable, StoreBusy) as error:  # what was answered is not lost for that
+            logger(__name__).warning("breaker not told", provider=self.provider, error_type=type(error).__name__)
 
     def away(self, error: Exception, admitted: Admission | None) -> Away:
-        after = getattr(error, "retry_after", None)
-        times = [] if after is None else [self.clock.now() + int(float(after) * 1e6)]
+        after, times = getattr(error, "retry_after", None), list[int]()
+        if isinstance(after, (int, float)) and isfinite(after):
+            times.append(self.clock.now() + int(min(max(after, 0), LARGEST) * 1e6))
         if admitted is not None and self.provider is not None:
             breaker = self.breakers.of(self.provider).state()
             if breaker.state != "closed" and breaker.retry_at is not None:
@@ -142,7 +165,7 @@ class Attempt:
             return Made.of(code(ctx))
         except passing:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             logger("mina_pipeline.worker").warning(
                 "stage failed",
                 session_id=ctx.session.session_id,
@@ -151,11 +174,6 @@ class Attempt:
                 error_type=type(error).__name__,
             )
             return Made.failed("error", type(error).__name__, str(error))
-
-
-def is_blip(ended: Made | Away) -> bool:
-    """Whether trying again at once may help: the provider was asked, and said nothing of when to ask again."""
-    return isinstance(ended, Away) and ended.tried and ended.not_before is None
 
 
 def reason_of(error: Exception) -> str:
@@ -192,7 +210,7 @@ class StageCode:
     def by_provider(self) -> dict[str, frozenset[str]]:
         """The stages that ask each provider."""
         names = {name for stage in self.every if (name := self.asks(stage)) is not None}
-        return {name: frozenset(s.shape.name for s in self.every if self.asks(s) == name) for name in names}
+        return {name: frozenset(s.shape.name for s in self.every if self.asks(s) == name) for name in sorted(names)}
 
     @cached_property
     def limits(self) -> list[tuple[frozenset[str], int]]:

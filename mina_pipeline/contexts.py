@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -51,6 +52,8 @@ class Checkpoints:
         return self.claimed.kind == "upgrade"
 
     def progress(self, done: int, total: int | None = None) -> None:
+        if not isinstance(done, int) or not isinstance(total, (int, NoneType)):
+            raise TypeError("progress is told in whole numbers: done, and total or None")
         if not self.quiet:
             self.report(ask.Report(stage=self.claimed.stage, run=self.claimed.run, done=done, total=total))
         self.deadline.extend(self.stage_deadline)

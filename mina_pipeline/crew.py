@@ -27,9 +27,9 @@ class Supervisor:
 
     def loop(self) -> None:
         renewed = time.monotonic()
-        tick = min(self.settings.renew, self.settings.stage_deadline / 4, 1.0)
+        tick = min(self.settings.renew / 2, self.settings.stage_deadline / 4, 1.0)
         while not self.stop.wait(tick):
-            beat = time.monotonic() - renewed >= self.settings.renew
+            beat = time.monotonic() - renewed >= self.settings.renew - tick / 2
             renewed = time.monotonic() if beat else renewed
             self.look(beat)
 
@@ -65,7 +65,7 @@ class WorkerThreads:
     """`count` threads that loop a worker each until closed. A context manager.
 
     A thread whose stage was cut off and has not come back is replaced; when `settings.hung_threads` are so, no more
-    work is claimed, what runs is handed back, and `failed` is set: the process had better end.
+    work is claimed here, what runs is handed back, and `failed` is set: the process had better end.
     """
 
     def __init__(self, make: Callable[[], Worker], count: int, settings: Settings, name: str) -> None:
@@ -79,6 +79,7 @@ class WorkerThreads:
 
     def reset(self) -> None:
         self.stop = threading.Event()
+        self.closing = threading.Lock()
         self.woken = threading.Condition()
         self.pending = 0
         self.hung: list[Worker] = []
@@ -144,13 +145,18 @@ class WorkerThreads:
             self.hung.append(worker)
             worker.observers.hung(len(self.hung))
             if len(self.hung) >= self.settings.hung_threads:
-                logger("mina_pipeline.worker").error(
-                    "too many hung stages: this worker process ends", hung=len(self.hung)
-                )
+                logger("mina_pipeline.worker").error("too many hung stages: no more work here", hung=len(self.hung))
                 self.failed.set()
                 self.end()
+                threading.Thread(target=self.close, name="mina-hand-back", daemon=True).start()
             elif not self.stop.is_set():
                 self.add()
+        for worker in [
+            w for w in list(self.workers) if not self.stop.is_set() and not self.threads[w.owner].is_alive()
+        ]:
+            logger("mina_pipeline.worker").error("a worker's thread has ended", owner=worker.owner)
+            self.workers.remove(worker)
+            self.add()
         if beat:
             try:
                 self.sign_of_life()
@@ -180,6 +186,10 @@ class WorkerThreads:
 
     def close(self, grace: float | None = None) -> None:
         """Claim no more; running stages end within the grace time (default: shutdown_grace), or are handed back."""
+        with self.closing:
+            self.close_once(grace)
+
+    def close_once(self, grace: float | None) -> None:
         if not self.threads:
             return
         self.end()

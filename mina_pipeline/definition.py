@@ -60,6 +60,10 @@ def check_stages(stages: Iterable[StageShape]) -> None:
         TopologicalSorter({stage.name: stage.after for stage in stages}).prepare()
     except CycleError as error:
         raise DefinitionError(f"the stages wait for each other in a circle: {error.args[1]}") from None
+    try:  # else each better result would make the other run again, for ever
+        TopologicalSorter({stage.name: (*stage.after, *stage.reads) for stage in stages}).prepare()
+    except CycleError as error:
+        raise DefinitionError(f"the stages read each other in a circle: {error.args[1]}") from None
 
 
 REFINEMENT = StageShape("refinement", (), (), "refining")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from . import commands as ask
 from .attempts import Away, Made
 from .errors import IllegalTransition, LeaseLost
-from .leases import Held
-from .ports import Claimed, Wanted, WorkGuard
+from .leases import Held, guarding
+from .ports import Claimed, Wanted
 from .projections import REVEAL
 from .sessions import at_claim, load
 
@@ -35,7 +35,7 @@ def abandon(worker: Worker, claimed: Claimed, now: int) -> None:
     """Finalize a recording, unless it gave a sign of life since the timer was set."""
     grace = int(worker.settings.recording_grace * 1e6)
     command = ask.Abandon(idle_since=now - grace)
-    guard = WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
+    guard = guarding(claimed)
     loaded = worker.sessions.execute(claimed.session_id, command, guard=guard, actor=worker.owner)
     if loaded.state.status == "recording":
         touched_at = int(load(worker.store, claimed.session_id).row["touched_at"])
@@ -45,12 +45,15 @@ def abandon(worker: Worker, claimed: Claimed, now: int) -> None:
 def end_waits(worker: Worker, claimed: Claimed, now: int) -> None:
     """The reveal deadline: stages that still wait for a provider are made by their fallback, or fail."""
     code = worker.code[claimed.definition, claimed.definition_version]
+    # From here on nothing waits any more but what a worker has in hand just now: to be looked at again soon.
+    again = max(REVEAL_AGAIN, min((now - claimed.created_at) // 2, LONGEST))
     for stage in load(worker.store, claimed.session_id).state.stages:
-        if stage.status == "waiting" and worker.stages.policy(code[stage.name]) != "wait":
-            only = Wanted(worker.definitions, only=(claimed.session_id, stage.name))
+        if stage.status == "waiting" and stage.name in code and worker.stages.policy(code[stage.name]) != "wait":
+            mine = worker.claim(now, Wanted(worker.definitions, only=(claimed.session_id, stage.name)))
+            again = REVEAL_AGAIN if mine is None else again
             with suppress(LeaseLost, IllegalTransition):  # somebody was quicker
-                worker.run(worker.claim(now, only), overdue=True)
-    worker.store.postpone(worker.clock.now(), claimed.token, REVEAL_AGAIN)
+                worker.run(mine, overdue=True)
+    worker.store.postpone(worker.clock.now(), claimed.token, again)
 
 
 def upgrade(worker: Worker, claimed: Claimed, held: Held) -> None:
@@ -62,10 +65,10 @@ def upgrade(worker: Worker, claimed: Claimed, held: Held) -> None:
         return leave(worker, claimed, "tries")
     if now - claimed.created_at > settings.upgrade_maximum * 1e6:
         return leave(worker, claimed, "age")
-    stage = worker.code[claimed.definition, claimed.definition_version][claimed.stage]
+    stage = worker.stage_of(claimed)
     begun = at_claim(claimed.session) or load(worker.store, claimed.session_id)
     run = worker.stage_run(held, begun, worker.stages.provider_of(stage))
-    held.attempt = worker.new_attempt(worker.stages.asks(stage))
+    held.attempt = worker.new_attempt(held, worker.stages.asks(stage))
     with worker.observers.running(run):
         made = held.attempt.run(stage, lambda: worker.context(claimed, held, begun, run))
     if isinstance(made, Away):
@@ -75,7 +78,7 @@ def upgrade(worker: Worker, claimed: Claimed, held: Held) -> None:
         held.told = True
         return leave(worker, claimed, "no better")
     command = ask.Upgrade(made=worker.concluding(claimed, held, begun, made, run.provider), began_at=now)
-    guard = WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
+    guard = guarding(claimed)
     after = worker.sessions.execute(claimed.session_id, command, guard=guard, actor=worker.owner, seen=begun)
     return worker.tell(held, made, after)
 
@@ -91,7 +94,7 @@ def later(worker: Worker, claimed: Claimed, held: Held, away: Away) -> None:
 
 def leave(worker: Worker, claimed: Claimed, reason: str) -> None:
     """A degraded result stays as it is."""
-    guard = WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
+    guard = guarding(claimed)
     drop = ask.Drop(stage=claimed.stage, run=claimed.run - 1, reason=reason)
     worker.sessions.execute(claimed.session_id, drop, guard=guard, actor=worker.owner)
 
@@ -112,7 +115,7 @@ def cut_off(worker: Worker, held: Held, now: int) -> None:
             later(worker, claimed, held, away)
         else:
             begun = load(worker.store, claimed.session_id)
-            stage = worker.code[claimed.definition, claimed.definition_version][claimed.stage]
+            stage = worker.stage_of(claimed)
             delay = worker.put_off(claimed, stage, begun, away) if asked else None
             if delay is not None:
                 worker.tell_waiting(held, away.reason, delay)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import inf
 
 from .attempts import Attempt
 from .errors import IllegalTransition, LeaseLost
 from .observers import Observers, StageRun
-from .ports import Claimed, Clock, Store
+from .ports import Claimed, Clock, Store, WorkGuard
+from .sessions import Loaded
 from .settings import Settings
 from .stages.base import Deadline
 
 
 @dataclass
 class Held:
-    """One claim. began and renewed are monotonic seconds, began_at is µs.
+    """One claim. began is in monotonic seconds, began_at in µs.
 
     attempt: what runs. cut: it was cut off, handed back or lost: whatever the stage still makes is nobody's. run: as
     observers know it, and whether they were told what became of it.
@@ -27,7 +27,6 @@ class Held:
     deadline: Deadline
     began: float
     began_at: int
-    renewed: float
     attempt: Attempt | None = None
     cut: bool = False
     run: StageRun | None = None
@@ -54,12 +53,17 @@ class Leases:
         """In µs."""
         return int(self.settings.lease * 1e6)
 
+    @property
+    def safe(self) -> float:
+        """For how many seconds after a claim or a renewal the work is certainly ours."""
+        return self.settings.lease * 2 / 3
+
     @contextmanager
     def holding(self, claimed: Claimed) -> Iterator[Held]:
         """Keep a claim while the block runs. Observers hear of every run that they saw begin what became of it."""
         monotonic = self.clock.monotonic
-        deadline = Deadline(monotonic() + self.settings.stage_deadline, monotonic)
-        held = self.held[claimed.token] = Held(claimed, deadline, monotonic(), self.clock.now(), monotonic())
+        deadline = Deadline(monotonic() + self.settings.stage_deadline, monotonic, monotonic() + self.safe)
+        held = self.held[claimed.token] = Held(claimed, deadline, monotonic(), self.clock.now())
         why = "interrupted"
         try:
             yield held
@@ -75,30 +79,20 @@ class Leases:
         return list(self.held.values())
 
     def renew(self, now: int) -> None:
-        """Extend the leases. One that was lost ends its deadline, and so do all when they have not been renewed for
-        two thirds of their length: another may soon have them, and what is made would be made twice."""
-        tokens, most = list(self.held), self.settings.lease * 2 / 3
-        try:
-            still = set(self.store.renew(now, tokens, self.length)) if tokens else set()
-        except Exception:
-            for held in self.all():
-                if self.clock.monotonic() - held.renewed > most:
-                    held.deadline.end()
-            raise
+        """Extend the leases. What was lost has no time left, and neither has what could not be renewed for two thirds
+        of its lease: another may soon have it, and what is made would be made twice."""
+        tokens, began = list(self.held), self.clock.monotonic()
+        still = set(self.store.renew(now, tokens, self.length)) if tokens else set()
         for token in tokens:
             mine = self.held.get(token)
             if mine is not None and token in still:
-                mine.renewed = self.clock.monotonic()
+                mine.deadline.held_until = began + self.safe
             elif mine is not None:
                 mine.let_go()
 
     def past_deadline(self) -> list[Held]:
         """What has gone for too long without a checkpoint, and was not let go for another reason."""
-        return [
-            held
-            for held in self.all()
-            if not held.cut and held.attempt is not None and -inf < held.deadline.remaining() <= 0
-        ]
+        return [held for held in self.all() if not held.cut and held.attempt is not None and held.deadline.has_passed()]
 
     def hand_back(self) -> None:
         """Give what is still running to other workers; not counted as an attempt."""
@@ -106,3 +100,27 @@ class Leases:
             if not held.cut:
                 held.let_go()
                 self.store.give_back(held.claimed.token)
+
+
+def guarding(claimed: Claimed) -> WorkGuard:
+    return WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
+
+
+def following(after: Loaded) -> Claimed:
+    """The claim that was made with the append."""
+    begun, row = after.begun, after.row
+    assert begun is not None
+    return Claimed(
+        session_id=row["session_id"],
+        kind="stage",
+        stage=begun.command.stage,
+        run=begun.command.run,
+        definition=row["definition"],
+        definition_version=row["definition_version"],
+        token=begun.token,
+        attempts=1,
+        tries=0,
+        created_at=row["updated_at"],
+        due_at=row["updated_at"],
+        session=row,
+    )

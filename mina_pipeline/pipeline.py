@@ -14,10 +14,11 @@ from .attempts import StageCode
 from .codec import clean, recorded
 from .crew import WorkerThreads, heartbeat
 from .diagnosis import stuck as stuck_ones
-from .errors import InvalidInput, SessionNotFound, UpgradeNeeded
+from .errors import InvalidInput, SessionNotFound, StoreBusy, StoreUnreachable, UpgradeNeeded
 from .events import Position, RecordedEvent
 from .inputs import check_timezone, checked_segment, identifier, micros, optional_identifier, page_size
 from .llm.breaker import Breakers
+from .log import logger
 from .meeting import Result, Segment
 from .observers import Observer, Observers
 from .opening import find_provider, known_workflows, open_store
@@ -217,7 +218,7 @@ class Pipeline(Operations):
         return self._execute(session_id, command, command_id, expected, actor)
 
     def touch(self, session_id: str) -> None:
-        """A sign of life: a recording is finalized when there is none, nor a segment, for the recording grace."""
+        """A sign of life: without one, or a segment, for the recording grace a recording is finalized."""
         if self.store.load(session_id) is None:
             raise SessionNotFound(session_id)
         self.store.touch(self.clock.now(), session_id)
@@ -297,18 +298,8 @@ class Pipeline(Operations):
     def worker(self) -> Worker:
         """A worker to step by hand, as a simulation does."""
         owner = f"{self._process()}:{threading.get_ident()}:{self.ids.uuid()[-6:]}"
-        return Worker(
-            self.store,
-            self.handler,
-            self.code,
-            self.provider,
-            self.clock,
-            self.ids,
-            self.settings,
-            owner,
-            self.breakers,
-            self.observers,
-        )
+        given = (self.clock, self.ids, self.settings, owner, self.breakers, self.observers)
+        return Worker(self.store, self.handler, self.code, self.provider, *given)
 
     def run_until_idle(self) -> int:
         """Do all work that is due now, here, and return how many stages; subscribers have heard of it then."""
@@ -352,9 +343,9 @@ class Pipeline(Operations):
 
     def _handler(self, store: Store) -> Sessions:
         """The command handler over a store, with what the settings say of timers."""
-        names = ("recording_grace", "reveal_deadline", "upgrade_delay")
-        delays = Delays(*(int(getattr(self.settings, name) * 1e6) for name in names))
-        return Sessions(store, self.clock, self.ids, frozenset(self.code), self.settings.attempts, delays)
+        of = self.settings
+        delays = Delays(*(int(one * 1e6) for one in (of.recording_grace, of.reveal_deadline, of.upgrade_delay)))
+        return Sessions(store, self.clock, self.ids, frozenset(self.code), of.attempts, delays)
 
     def _process(self) -> str:
         return f"{socket.gethostname()}:{os.getpid()}"
@@ -362,9 +353,12 @@ class Pipeline(Operations):
     def _breaker_changed(self, provider: str, state: str, reason: str | None) -> None:
         self.observers.breaker(provider, state, reason)
         if state == "closed":
-            # It is back: what waits for it begins one by one, slowly at first.
+            # It is back: what is to be made again begins one by one, slowly at first.
             stages = StageCode(self.code, self.provider, self.settings).by_provider.get(provider, frozenset())
-            self.store.spread(self.clock.now(), stages, int(self.settings.upgrade_pace * 1e6))
+            try:
+                self.store.spread(self.clock.now(), stages, int(self.settings.upgrade_pace * 1e6))
+            except (StoreUnreachable, StoreBusy) as error:  # they are due some time anyway
+                logger(__name__).warning("upgrades not spread", error_type=type(error).__name__)
 
     def _execute(
         self,

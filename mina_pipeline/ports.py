@@ -280,12 +280,20 @@ class WorkQueue(Protocol):
         """When (host's µs) the next row can be claimed at the earliest; None where there is none."""
         ...
 
-    def oldest_due(self, now: int, definitions: Sequence[tuple[str, int]]) -> int | None:
-        """Since when (host's µs) the longest-due stage that nobody holds has been due; None: there is none."""
+    def oldest_due(
+        self,
+        now: int,
+        definitions: Sequence[tuple[str, int]],
+        exclude: Collection[str] = (),
+        limited: Collection[str] = (),
+    ) -> int | None:
+        """Since when (host's µs) the longest-due stage that nobody holds has been due; None: there is none.
+
+        exclude: session ids, limited: stages that are not looked at."""
         ...
 
     def spread(self, now: int, stages: Collection[str], pace: int) -> int:
-        """Make the upgrades and waits of these stages due anew, one each `pace`, slowly first: no herd. How many."""
+        """Make the upgrades of these stages due anew, one each `pace`, slowly first: no herd. How many."""
         ...
 
     def release(self, now: int, session_id: str, kind: str, stage: str) -> bool:

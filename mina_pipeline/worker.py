@@ -21,13 +21,13 @@ from .errors import (
     StoreUnreachable,
     UpgradeNeeded,
 )
-from .leases import Held, Leases
+from .leases import Held, Leases, following, guarding
 from .llm.breaker import Breakers
 from .log import logger
 from .observers import Observers, StageRun
-from .ports import Claimed, Clock, Ids, Store, Wanted, WorkGuard
+from .ports import Claimed, Clock, Ids, Store, Wanted
 from .projections import open_work
-from .sessions import Loaded, Next, Sessions, Then, at_claim
+from .sessions import Loaded, Next, Sessions, Then, at_claim, load
 from .settings import Settings
 from .stages.base import Stage, StageContext
 from .states import State
@@ -159,12 +159,17 @@ class Worker:
         while claimed is not None:
             self.done += 1
             with self.leases.holding(claimed) as held:
-                after = self.run_one(claimed, held, begun, overdue)
+                try:
+                    after = self.run_one(claimed, held, begun, overdue)
+                except MinaError:
+                    raise
+                except Exception as error:
+                    after = self.fail(claimed, held, error)
             claimed, begun = (following(after), after) if after and after.begun else (None, None)
 
     def run_one(self, claimed: Claimed, held: Held, begun: Loaded | None, overdue: bool) -> Loaded | None:
         """One stage; the session after its outcome, or None where it waits. begun: its _started was appended before."""
-        stage = self.code[claimed.definition, claimed.definition_version][claimed.stage]
+        stage = self.stage_of(claimed)
         provider = self.stages.provider_of(stage)
         begun = begun or self.begin(claimed, provider)
         run = self.stage_run(held, begun, provider)
@@ -178,6 +183,26 @@ class Worker:
         after = self.conclude(claimed, held, begun, made, provider)
         self.tell(held, made, after)
         return after
+
+    def fail(self, claimed: Claimed, held: Held, error: Exception) -> Loaded:
+        """Something was wrong around the stage's code, and would be again. Where the store is what is wrong, this
+        raises as well, and a later claim goes on."""
+        place = {"session_id": claimed.session_id, "stage": claimed.stage, "run": claimed.run}
+        logger(__name__).error("stage could not be run", **place, error_type=type(error).__name__)
+        begun = load(self.store, claimed.session_id)
+        made, provider = Made.failed("error", type(error).__name__, str(error)), self.provider.name
+        after = self.conclude(claimed, held, begun, made, provider, go_on=False)
+        self.tell(held, made, after)
+        return after
+
+    def stage_of(self, claimed: Claimed) -> Stage:
+        """Its code; UpgradeNeeded where this process has another definition under the same name and version."""
+        code = self.code[claimed.definition, claimed.definition_version]
+        if claimed.stage not in code:
+            raise UpgradeNeeded(
+                f"stage of {claimed.definition} {claimed.definition_version}", claimed.stage, ", ".join(code)
+            )
+        return code[claimed.stage]
 
     def begin(self, claimed: Claimed, provider: str) -> Loaded:
         """The run's _started, where it has none: a takeover, or the end of a wait, goes on with it."""
@@ -197,12 +222,12 @@ class Worker:
             over = overdue or policies.overdue(begun.state, was, policy, self.clock.now(), self.settings)
             if cut_off or over:
                 return Away(was.reason or "outage", "", None, final=True)
-        held.attempt = self.new_attempt(self.stages.asks(stage))
+        held.attempt = self.new_attempt(held, self.stages.asks(stage))
         with self.observers.running(run):
             return held.attempt.run(stage, lambda: self.context(claimed, held, begun, run))
 
-    def new_attempt(self, provider: str | None) -> Attempt:
-        return Attempt(self.breakers, provider, self.settings, self.clock, self.sleep)
+    def new_attempt(self, held: Held, provider: str | None) -> Attempt:
+        return Attempt(self.breakers, provider, self.settings, self.clock, self.sleep, held.deadline)
 
     def context(self, claimed: Claimed, held: Held, begun: Loaded, run: StageRun) -> StageContext:
         deadline, seconds = held.deadline, self.settings.stage_deadline
@@ -247,7 +272,7 @@ class Worker:
             return Made.failed(away.reason, away.error_type, away.error or f"{run.provider}: {away.reason}")
         assert stage.fallback is not None
         held.deadline.extend(self.settings.stage_deadline)
-        held.attempt = self.new_attempt(None)
+        held.attempt = self.new_attempt(held, None)
         with self.observers.running(run):
             made = held.attempt.run_code(stage.fallback, lambda: self.context(claimed, held, begun, run))
         return made.degraded_for(away.reason)
@@ -282,7 +307,8 @@ class Worker:
         if self.clock.monotonic() >= self.crowded_until:  # asked once a second: it is a fact about the whole queue
             self.crowded_until = self.clock.monotonic() + 1.0
             now = self.clock.now()
-            oldest = self.store.oldest_due(now, self.definitions)
+            aside = [session_id for session_id, until in self.aside.items() if until > now]
+            oldest = self.store.oldest_due(now, self.definitions, aside, self.stages.limited)
             self.crowded = oldest is not None and now - oldest > self.settings.fair_wait * 1e6
         return not self.crowded
 
@@ -294,7 +320,7 @@ class Worker:
             code = self.code[claimed.definition, claimed.definition_version]
             for stage in after.stages if after.status in ("processing", "revealed") else ():
                 fresh = stage.status == "due" and ("stage", stage.name) not in old
-                if fresh and stage.name not in self.stages.limited:
+                if fresh and stage.name in code and stage.name not in self.stages.limited:
                     now, provider = self.clock.now(), self.stages.provider_of(code[stage.name])
                     begin = ask.Begin(stage=stage.name, run=stage.run, provider=provider, began_at=now)
                     return Next(begin, self.owner, self.ids.uuid(), now + self.leases.length)
@@ -356,27 +382,3 @@ class Worker:
         if held.run is not None and not held.told:
             held.told = True
             self.observers.waiting(held.run, reason, delay / 1e6)
-
-
-def guarding(claimed: Claimed) -> WorkGuard:
-    return WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
-
-
-def following(after: Loaded) -> Claimed:
-    """The claim that was made with the append."""
-    begun, row = after.begun, after.row
-    assert begun is not None
-    return Claimed(
-        session_id=row["session_id"],
-        kind="stage",
-        stage=begun.command.stage,
-        run=begun.command.run,
-        definition=row["definition"],
-        definition_version=row["definition_version"],
-        token=begun.token,
-        attempts=1,
-        tries=0,
-        created_at=row["updated_at"],
-        due_at=row["updated_at"],
-        session=row,
-    )

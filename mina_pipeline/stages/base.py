@@ -45,22 +45,28 @@ Outcome = Ok | Degraded | Empty
 class Deadline:
     """A point on the monotonic clock; `remaining()` is in seconds, below 0 when it has passed.
 
-    Each checkpoint moves it on. When the work was lost to another worker, or is handed back, nothing remains.
+    at: the stage's own, which each checkpoint moves on. held_until: up to when nobody else can have the work, as far
+    as this process knows: each renewal of the lease moves it on. Once the work is lost or handed back nothing remains.
     """
 
     at: float
     monotonic: Callable[[], float]
+    held_until: float = inf
+    ended: bool = False
 
     def remaining(self) -> float:
-        return self.at - self.monotonic()
+        return -inf if self.ended else min(self.at, self.held_until) - self.monotonic()
+
+    def has_passed(self) -> bool:
+        """Whether the stage's own deadline has, while the work is still its."""
+        return not self.ended and self.at <= self.monotonic()
 
     def extend(self, seconds: float) -> None:
-        """So long from now, unless it was ended."""
-        if self.at != -inf:
-            self.at = self.monotonic() + seconds
+        """The stage's own: so long from now."""
+        self.at = self.monotonic() + seconds
 
     def end(self) -> None:
-        self.at = -inf
+        self.ended = True
 
 
 @dataclass(frozen=True)

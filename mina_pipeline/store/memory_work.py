@@ -100,9 +100,16 @@ class MemoryWork:
         rows = list(self._view.by_key["work"].values())
         return min((due(row) for row in rows if known(row, definitions, exclude)), default=None)
 
-    def oldest_due(self, now: int, definitions: Sequence[tuple[str, int]]) -> int | None:
+    def oldest_due(
+        self,
+        now: int,
+        definitions: Sequence[tuple[str, int]],
+        exclude: Collection[str] = (),
+        limited: Collection[str] = (),
+    ) -> int | None:
         rows = [row for row in list(self._view.by_key["work"].values()) if row["kind"] == "stage" and due(row) <= now]
-        return min((row["due_at"] for row in rows if known(row, definitions, ())), default=None)
+        rows = [row for row in rows if row["stage"] not in limited and known(row, definitions, exclude)]
+        return min((row["due_at"] for row in rows), default=None)
 
     def spread(self, now: int, stages: Collection[str], pace: int) -> int:
         with self._write() as tables:
@@ -204,8 +211,8 @@ def free(row: Row, now: int) -> bool:
 
 
 def pending(row: Row, now: int) -> bool:
-    """An upgrade, or a stage that waits, which nobody has."""
-    return free(row, now) and (row["kind"] == "upgrade" or (row["kind"] == "stage" and row["due_at"] > now))
+    """An upgrade that nobody has."""
+    return free(row, now) and row["kind"] == "upgrade"
 
 
 def known(row: Row, definitions: Sequence[tuple[str, int]], exclude: Collection[str]) -> bool:

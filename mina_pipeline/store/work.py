@@ -55,7 +55,7 @@ class WorkTexts:
         self.still_held = f"SELECT token FROM {self.work} WHERE token {self.one_of('tokens')}"
         self.pending = (
             f"SELECT session_id, kind, stage FROM {self.work} WHERE stage {self.one_of('stages')} AND {free}"
-            f" AND (kind = 'upgrade' OR kind = 'stage' AND due_at > {self.now}) ORDER BY due_at, session_id"
+            " AND kind = 'upgrade' ORDER BY due_at, session_id"
         )
         beside = ", ".join(f"s.{name} AS {name}" for name in BESIDE)
         self.rows = (
@@ -147,10 +147,12 @@ class WorkTexts:
         both = f"SELECT * FROM ({free}) AS a UNION ALL SELECT * FROM ({held}) AS b"
         return f"SELECT {self.host_time('min(at)')} FROM ({both}) AS c"
 
-    def oldest_due(self, definitions: int) -> str:
+    def oldest_due(self, definitions: int, exclude: bool, limited: bool) -> str:
+        ours = self.known(definitions) + (f" AND NOT (session_id {self.one_of('exclude')})" if exclude else "")
+        ours += f" AND NOT (stage {self.one_of('limited')})" if limited else ""
         return (
             f"SELECT {self.host_time('due_at')} FROM {self.work} WHERE {self.due} AND kind = 'stage'"
-            f" AND {self.known(definitions)} ORDER BY due_at LIMIT 1"
+            f" AND {ours} ORDER BY due_at LIMIT 1"
         )
 
     # --- the fleet
@@ -220,9 +222,9 @@ class SqlWork:
     reading: Callable[[Callable[[Link], Any]], Any]
     writing: Callable[..., Any]
 
-    def changing(self, write: Callable[[Link], T]) -> T:
+    def changing(self, write: Callable[[Link], T], again: bool = True) -> T:
         """A write that need not outlive a power cut: whatever is lost with it is claimed, or found out, again."""
-        done: T = self.writing(write, durable=False)
+        done: T = self.writing(write, again=again, durable=False)
         return done
 
     def read(self, text: str, values: Named) -> list[tuple[Any, ...]]:
@@ -258,9 +260,9 @@ class SqlWork:
                 return None  # an idle worker takes no write lock
             found = self.changing(take)
         elif wanted.limits and wanted.only is None:
-            found = self.changing(lambda link: alone(link, self.schema, take))
-        else:
-            found = self.changing(take)
+            found = self.changing(lambda link: alone(link, self.schema, take), again=False)
+        else:  # not again where the connection breaks: a second row would have the same token
+            found = self.changing(take, again=False)
         if not found:
             return None
         here = len(CLAIMED)
@@ -292,8 +294,12 @@ class SqlWork:
         due = self.read(text, values)[0][0]
         return None if due is None else int(due)
 
-    def oldest_due(self, now: int, definitions: Definitions) -> int | None:
-        found = self.read(self.work.oldest_due(len(definitions)), {"now": now, **numbered(definitions)})
+    def oldest_due(
+        self, now: int, definitions: Definitions, exclude: Collection[str] = (), limited: Collection[str] = ()
+    ) -> int | None:
+        text = self.work.oldest_due(len(definitions), bool(exclude), bool(limited))
+        lists = {"exclude": self.work.list(exclude), "limited": self.work.list(limited)}
+        found = self.read(text, {"now": now, **lists, **numbered(definitions)})
         return int(found[0][0]) if found else None
 
     def spread(self, now: int, stages: Collection[str], pace: int) -> int:

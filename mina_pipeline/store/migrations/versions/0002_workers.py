@@ -39,3 +39,18 @@ def upgrade(op: Operations, prefix: str, namespace: str | None) -> None:
         required("seen_at", BigInteger),
         required("details", Text),
     )
+    timers(op, prefix, namespace)
+
+
+def timers(op: Operations, prefix: str, namespace: str | None) -> None:
+    """Sessions that are open already have theirs from now on: half an hour of silence, a minute to the reveal."""
+    space = f'"{namespace}".' if namespace else ""
+    for name, since, micros, condition in (
+        ("recording", "touched_at", 1_800_000_000, "= 'recording'"),
+        ("reveal", "updated_at", 60_000_000, "NOT IN ('recording', 'finalized', 'revealed', 'cancelled')"),
+    ):
+        op.execute(
+            f'INSERT INTO {space}"{prefix}work" (session_id, kind, stage, run, definition, definition_version, due_at,'
+            f" attempts, tries, created_at) SELECT session_id, 'timer', '{name}', 1, definition, definition_version,"
+            f' {since} + {micros}, 0, 0, {since} FROM {space}"{prefix}sessions" WHERE state {condition}'
+        )
