@@ -61,11 +61,11 @@ class Finalize(Command, frozen=True, kw_only=True):
 
 
 class Abandon(Command, frozen=True, kw_only=True):
-    """End a recording that gave no sign of life after `idle_since` (µs). `touched_at` is looked up."""
+    """End a recording that has given no sign of life for `grace` µs. `silent`, how long it was, is looked up."""
 
     name: ClassVar[str] = "abandon"
-    idle_since: int
-    touched_at: int = 0
+    grace: int
+    silent: int = 0
 
 
 class Cancel(Command, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ def decide(state: State, command: ask.Command, session_id: str) -> list[did.Even
             permit(state, "session_finalized", command, session_id)
             return [did.SessionFinalized(reason=command.reason, **msgspec.structs.asdict(statistics(state)))]
         case ask.Abandon():
-            if state.status != "recording" or command.touched_at > command.idle_since:
+            if state.status != "recording" or command.silent < command.grace:
                 return []  # it was finalized, or there was a sign of life
             return [did.SessionFinalized(reason="abandoned", **msgspec.structs.asdict(statistics(state)))]
         case ask.Cancel():

@@ -34,12 +34,12 @@ def ring(worker: Worker, claimed: Claimed, now: int) -> None:
 def abandon(worker: Worker, claimed: Claimed, now: int) -> None:
     """Finalize a recording, unless it gave a sign of life since the timer was set."""
     grace = int(worker.settings.recording_grace * 1e6)
-    command = ask.Abandon(idle_since=now - grace)
+    command = ask.Abandon(grace=grace)
     guard = guarding(claimed)
     loaded = worker.sessions.execute(claimed.session_id, command, guard=guard, actor=worker.owner)
     if loaded.state.status == "recording":
-        touched_at = int(load(worker.store, claimed.session_id).row["touched_at"])
-        worker.store.postpone(now, claimed.token, max(touched_at + grace - now, SOONEST))
+        silent = worker.store.silence(now, claimed.session_id) or 0
+        worker.store.postpone(now, claimed.token, max(grace - silent, SOONEST))
 
 
 def end_waits(worker: Worker, claimed: Claimed, now: int) -> None:
@@ -116,7 +116,7 @@ def cut_off(worker: Worker, held: Held, now: int) -> None:
         else:
             begun = load(worker.store, claimed.session_id)
             stage = worker.stage_of(claimed)
-            delay = worker.put_off(claimed, stage, begun, away) if asked else None
+            delay = worker.put_off(held, stage, begun, away) if asked else None
             if delay is not None:
                 worker.tell_waiting(held, away.reason, delay)
             else:

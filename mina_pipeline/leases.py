@@ -106,8 +106,8 @@ def guarding(claimed: Claimed) -> WorkGuard:
     return WorkGuard(claimed.stage, claimed.run, claimed.token, claimed.kind)
 
 
-def following(after: Loaded) -> Claimed:
-    """The claim that was made with the append."""
+def following(after: Loaded, last: Claimed, held: Held) -> Claimed:
+    """The claim that was made with the append that ended the last one."""
     begun, row = after.begun, after.row
     assert begun is not None
     return Claimed(
@@ -122,5 +122,6 @@ def following(after: Loaded) -> Claimed:
         tries=0,
         created_at=row["updated_at"],
         due_at=row["updated_at"],
+        begun_at=None if after.state.status == "revealed" else last.begun_at or held.began_at,
         session=row,
     )

@@ -134,7 +134,8 @@ class Claimed:
     """A work row in a worker's hands until its lease ends, or until another claim takes a new token.
 
     kind: stage | upgrade | timer (then `stage` is the timer's name). attempts: claims without an outcome, this one
-    counted; tries: ends without one that were in order. created_at: when the row came (µs, the host's clock).
+    counted; tries: ends without one that were in order. created_at: when the row came (µs, the host's clock); begun_at:
+    when the session's first stage began, until the reveal.
     `session`: the session's row as it was at the claim.
     """
 
@@ -149,6 +150,7 @@ class Claimed:
     tries: int
     created_at: int
     due_at: int
+    begun_at: int | None
     session: Row = field(repr=False)
 
 
@@ -310,6 +312,10 @@ class WorkQueue(Protocol):
 
     def touch(self, now: int, session_id: str) -> None:
         """A sign of life of a recording session."""
+        ...
+
+    def silence(self, now: int, session_id: str) -> int | None:
+        """For how long (µs) a session has given none; None where there is no such session."""
         ...
 
 

@@ -255,8 +255,8 @@ class Recovery:
                 case "dead lease":
                     self.let_go(now, finding.row or {})
                 case "abandoned recording":
-                    idle_since = now - int(self.settings.recording_grace * 1e6)
-                    self.sessions.execute(session_id, ask.Abandon(idle_since=idle_since), actor="recover")
+                    grace = int(self.settings.recording_grace * 1e6)
+                    self.sessions.execute(session_id, ask.Abandon(grace=grace), actor="recover")
                 case _:
                     rebuild(self.store, now, session_id, self.sessions.delays)
         except (StoreUnreachable, StoreBusy):

@@ -167,7 +167,8 @@ class Sessions:
     def complete(self, session_id: str, command: ask.Command, now: Loaded) -> ask.Command:
         """What decide needs to know and only read models hold: which segments are there, the last sign of life."""
         if isinstance(command, ask.Abandon):
-            return msgspec.structs.replace(command, touched_at=now.row["touched_at"])
+            silent = self.store.silence(self.clock.now(), session_id)
+            return msgspec.structs.replace(command, silent=silent or 0)
         if isinstance(command, ask.Drop):
             return msgspec.structs.replace(command, session_title=now.row["title"])
         if not isinstance(command, ask.Record):

@@ -165,7 +165,7 @@ class Worker:
                     raise
                 except Exception as error:
                     after = self.fail(claimed, held, error)
-            claimed, begun = (following(after), after) if after and after.begun else (None, None)
+            claimed, begun = (following(after, claimed, held), after) if after and after.begun else (None, None)
 
     def run_one(self, claimed: Claimed, held: Held, begun: Loaded | None, overdue: bool) -> Loaded | None:
         """One stage; the session after its outcome, or None where it waits. begun: its _started was appended before."""
@@ -175,7 +175,7 @@ class Worker:
         run = self.stage_run(held, begun, provider)
         made = self.attempt(stage, claimed, held, begun, run, overdue)
         if isinstance(made, Away):
-            delay = self.put_off(claimed, stage, begun, made)
+            delay = self.put_off(held, stage, begun, made)
             if delay is not None:
                 self.tell_waiting(held, made.reason, delay)
                 return None
@@ -219,7 +219,7 @@ class Worker:
         was, policy = begun.state.stage(claimed.stage), self.stages.policy(stage)
         if was.status == "waiting":
             cut_off = was.reason == "deadline" and policy == "degrade"
-            over = overdue or policies.overdue(begun.state, was, policy, self.clock.now(), self.settings)
+            over = overdue or (policy != "wait" and self.clock.now() >= self.waits_until(held, policy))
             if cut_off or over:
                 return Away(was.reason or "outage", "", None, final=True)
         held.attempt = self.new_attempt(held, self.stages.asks(stage))
@@ -238,15 +238,28 @@ class Worker:
 
         return stage_context(checkpoints, begun, self.provider, self.ids, usage)
 
-    def put_off(self, claimed: Claimed, stage: Stage, begun: Loaded, away: Away) -> int | None:
+    def waits_until(self, held: Held, policy: str) -> int:
+        """Up to when (µs) a run may wait, by the times in `work`: other hosts' clocks are their own."""
+        claimed = held.claimed
+        return policies.waits_until(claimed.created_at, claimed.begun_at, policy, self.settings)
+
+    def put_off(self, held: Held, stage: Stage, begun: Loaded, away: Away) -> int | None:
         """Let the run wait, if it may, and for how long (µs); None where it may not."""
+        claimed = held.claimed
         now, was = self.clock.now(), begun.state.stage(claimed.stage)
         policy, can_fall_back = self.stages.policy(stage), self.stages.can_fall_back(stage)
         if away.reason == "deadline" and policy != "wait":
             verdict: policies.Verdict = policies.Wait(now) if policy == "degrade" and can_fall_back else policies.Fail()
         else:
             verdict = policies.away(
-                begun.state, was, policy, can_fall_back, now, away.not_before, self.jitter(), self.settings
+                was.waits,
+                policy,
+                can_fall_back,
+                now,
+                self.waits_until(held, policy),
+                away.not_before,
+                self.jitter(),
+                self.settings,
             )
         if away.final or not isinstance(verdict, policies.Wait):
             return None

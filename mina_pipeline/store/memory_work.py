@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ..ports import BreakerState, Claimed, Lease, Wanted, WorkerSeen
-from ..projections import KEYS, Op, Row
+from ..projections import KEYS, REVEAL, Op, Row
 from .queue import BESIDE, FORGOTTEN, full_stages, ramp, shown_breaker
 
-CLAIMED = tuple(name for name in Claimed.__dataclass_fields__ if name != "session")
+CLAIMED = tuple(name for name in Claimed.__dataclass_fields__ if name not in ("begun_at", "session"))
 
 
 class Tables:
@@ -72,7 +72,9 @@ class MemoryWork:
             row = min(rows, key=lambda row: (row["due_at"], row["session_id"], row["stage"]))
             row.update(owner=owner, token=token, until=now + lease, attempts=row["attempts"] + 1)
             session = tables.by_key["sessions"].get((row["session_id"],), {})
-            return Claimed(**{name: row[name] for name in CLAIMED}, session=dict(session))
+            reveal = tables.by_key["work"].get((row["session_id"], *REVEAL))
+            begun_at = reveal["created_at"] if reveal else None
+            return Claimed(**{name: row[name] for name in CLAIMED}, begun_at=begun_at, session=dict(session))
 
     def renew(self, now: int, tokens: Sequence[str], lease: int) -> list[str]:
         with self._write() as tables:
@@ -142,6 +144,10 @@ class MemoryWork:
             row = tables.by_key["sessions"].get((session_id,))
             if row is not None:
                 row["touched_at"] = max(row["touched_at"], now)
+
+    def silence(self, now: int, session_id: str) -> int | None:
+        row = self._view.by_key["sessions"].get((session_id,))
+        return None if row is None else now - int(row["touched_at"])
 
     # --- Fleet
 

@@ -24,8 +24,9 @@ JSON = msgspec.json.Encoder()
 XID = "pg_current_xact_id()::text::bigint"
 NOW = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 """The database's clock in µs; of the statement, so that an index can be asked for what is due by it."""
-CLOCKED = frozenset({"due_at", "until", "created_at"})
-"""The columns of `work` that hold times by that clock. Values for them are relative to when an append was made."""
+CLOCKED = {"work": frozenset({"due_at", "until", "created_at"}), "sessions": frozenset({"touched_at"})}
+"""The columns that hold times by that clock. Values for them are relative to when an append was made."""
+NOT_CLOCKED: frozenset[str] = frozenset()
 
 
 def engine(url: URL, settings: Settings) -> Engine:
@@ -69,7 +70,7 @@ def append(link: Link, schema: Schema, append: Append) -> bool:
 
     Each part after the guard reads from it, so where the guard matches no row nothing is written at all.
     """
-    session, guard, events = append.session, append.guard, append.events
+    session, guard, events = relative("sessions", append.session, append.at), append.guard, append.events
     text, pick = compiled(
         schema,
         append.expected == 0,
@@ -136,7 +137,7 @@ def now_part(schema: Schema) -> str:
 
 
 def first_row(schema: Schema, columns: Sequence[str]) -> str:
-    given = marks(schema, "sessions", columns)
+    given = ", ".join(clocked("sessions", column, mark(schema, "sessions", column)) for column in columns)
     return (
         f"{now_part(schema)}, guard AS (INSERT INTO {schema.sql('sessions')} AS s"
         f" ({', '.join(columns)}, era, feed_xid) SELECT {given}, now.era, now.xid FROM now"
@@ -147,7 +148,7 @@ def first_row(schema: Schema, columns: Sequence[str]) -> str:
 def next_row(schema: Schema, columns: Sequence[str], by_command: bool, by_token: bool) -> str:
     """The session row's update where it is at the expected version, the command is new, the token is the row's."""
     sessions, work = schema.sql("sessions"), schema.sql("work")
-    sets = ", ".join(f"{column} = {mark(schema, 'sessions', column)}" for column in columns)
+    sets = ", ".join(f"{c} = {clocked('sessions', c, mark(schema, 'sessions', c))}" for c in columns)
     # A transaction of the host's that is older than the last append must not sort before it.
     sets += ", era = now.era, feed_xid = CASE WHEN s.era = now.era THEN greatest(s.feed_xid, now.xid) ELSE now.xid END"
     here, fresh = "session_id = %s AND version = %s", ""
@@ -215,16 +216,22 @@ def op_text(schema: Schema, op: OpShape) -> str:
 
 def clocked(table: str, column: str, value: str) -> str:
     """A value, or where it is a time by the database's clock, that long from now."""
-    return f"{NOW} + {value}" if table == "work" and column in CLOCKED else value
+    return f"{NOW} + {value}" if column in CLOCKED.get(table, NOT_CLOCKED) else value
+
+
+def relative(table: str, row: Row, at: int) -> Row:
+    """The row with its clocked times as durations."""
+    times = CLOCKED.get(table, NOT_CLOCKED)
+    if times.isdisjoint(row):
+        return row
+    return {c: v - at if c in times and v is not None else v for c, v in row.items()}
 
 
 def op_values(op: Op, at: int) -> list[Any]:
     """What the marks of `op_text` stand for. at: the host's time that clocked ones are relative to."""
     if op.kind == "prune":
         return [op.rows[0]["session_id"], list(op.keep)]
-    rows = list(op.rows)
-    if op.table == "work":
-        rows = [{c: v - at if c in CLOCKED and v is not None else v for c, v in row.items()} for row in rows]
+    rows = [relative(op.table, row, at) for row in op.rows]
     if len(rows) > 1:
         return [json_rows(rows)]
     row, keys = rows[0], KEYS[op.table]

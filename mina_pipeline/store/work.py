@@ -14,14 +14,14 @@ from ..ports import BreakerState, Claimed, Lease, Wanted, WorkerSeen
 from ..projections import Row
 from . import postgresql
 from .connections import Link
-from .queue import BESIDE, FORGOTTEN, full_stages, ramp, shown_breaker
+from .queue import BESIDE, FORGOTTEN, ramp, shown_breaker
 from .tables import Schema
 
 T = TypeVar("T")
 Named = dict[str, Any]
 Definitions = Sequence[tuple[str, int]]
-CLAIMED = tuple(name for name in Claimed.__dataclass_fields__ if name != "session")
-TIMES = frozenset({"due_at", "until", "created_at", "retry_at", "changed_at", "probe_until", "started_at", "seen_at"})
+CLAIMED = tuple(name for name in Claimed.__dataclass_fields__ if name not in ("begun_at", "session"))
+TIMES = frozenset("due_at until created_at retry_at changed_at probe_until started_at seen_at touched_at".split())
 FREE = {"owner": "NULL", "token": "NULL", "until": "NULL"}
 
 
@@ -40,9 +40,14 @@ class WorkTexts:
         free = f"(until IS NULL OR until <= {self.now})"
         self.free, self.due = free, f"due_at <= {self.now} AND {free}"
         self.skip_locked = " FOR UPDATE SKIP LOCKED" if on_postgresql else ""
-        held = f"SELECT stage, kind FROM {self.work} WHERE until > {self.now}"
-        self.held = held
-        self.session = f"SELECT {', '.join(self.session_columns)} FROM {self.sessions} WHERE session_id = {self('id')}"
+        self.begun_at = (
+            f"(SELECT {self.host_time('r.created_at')} FROM {self.work} AS r WHERE r.session_id = s.session_id"
+            " AND r.kind = 'timer' AND r.stage = 'reveal')"
+        )
+        self.session = (
+            f"SELECT {self.begun_at}, {', '.join(self.session_columns)} FROM {self.sessions} AS s"
+            f" WHERE session_id = {self('id')}"
+        )
         self.give_back = self.update(**FREE, attempts="attempts - 1") + f" WHERE token = {self('token')}"
         later = f"{self.now} + {self('delay')}"
         postponed = self.update(**FREE, attempts="0", due_at=later, tries=f"coalesce(tries, 0) + {self('tried')}")
@@ -57,15 +62,16 @@ class WorkTexts:
             f"SELECT session_id, kind, stage FROM {self.work} WHERE stage {self.one_of('stages')} AND {free}"
             " AND kind = 'upgrade' ORDER BY due_at, session_id"
         )
-        beside = ", ".join(f"s.{name} AS {name}" for name in BESIDE)
+        beside = self.shown(BESIDE, "s.")
         self.rows = (
             f"SELECT {self.shown(self.work_columns, 'w.')}, {beside} FROM {self.work} AS w"
             f" LEFT JOIN {self.sessions} AS s ON s.session_id = w.session_id ORDER BY w.due_at, w.session_id, w.stage"
         )
         self.leases = f"SELECT {self.shown(Lease._fields)} FROM {self.work} WHERE until IS NOT NULL"
+        self.silence = f"SELECT {self.now} - touched_at FROM {self.sessions} WHERE session_id = {self('id')}"
         self.touch = (
-            f"UPDATE {self.sessions} SET touched_at = {self('now')}"
-            f" WHERE session_id = {self('id')} AND touched_at < {self('now')}"
+            f"UPDATE {self.sessions} SET touched_at = {self.now}"
+            f" WHERE session_id = {self('id')} AND touched_at < {self.now}"
         )
 
     def mark(self, name: str) -> str:
@@ -95,16 +101,18 @@ class WorkTexts:
         marks = ", ".join(f"({self(f'name{n}')}, {self(f'version{n}')})" for n in range(count))
         return f"(definition, definition_version) IN ({'VALUES ' if not self.on_postgresql else ''}{marks})"
 
-    def wanted(self, definitions: int, exclude: bool, full: bool, no_upgrades: bool, only: bool) -> str:
-        """The condition for a row that may be claimed."""
+    def wanted(self, definitions: int, exclude: bool, limits: int, no_upgrades: bool, only: bool) -> str:
+        """The condition for a row that may be claimed; limits: how many groups of stages have one."""
         if only:
             one = f"session_id = {self('session_id')} AND kind = 'stage' AND stage = {self('stage')}"
             return f"{one} AND {self.free} AND {self.known(definitions)}"
         text = f"{self.due} AND {self.known(definitions)}"
         if exclude:
             text += f" AND NOT (session_id {self.one_of('exclude')})"
-        if full:
-            text += f" AND (kind = 'timer' OR NOT (stage {self.one_of('full')}))"
+        for n in range(limits):
+            group = f"stage {self.one_of(f'group{n}')}"
+            held = f"SELECT count(*) FROM {self.work} WHERE kind <> 'timer' AND until > {self.now} AND {group}"
+            text += f" AND (kind = 'timer' OR NOT ({group}) OR ({held}) < {self(f'most{n}')})"
         if no_upgrades:
             text += f" AND NOT (kind = 'upgrade' AND stage {self.one_of('no_upgrades')})"
         return text
@@ -122,7 +130,7 @@ class WorkTexts:
         keys = "(session_id, kind, stage)"
         if not self.on_postgresql:
             return f"{taken} WHERE {keys} IN ({self.pick(condition)}) RETURNING {self.shown(CLAIMED)}"
-        session = ", ".join(f"s.{name}" for name in self.session_columns)
+        session = ", ".join([self.begun_at, *(f"s.{name}" for name in self.session_columns)])
         return (
             f"WITH pick AS MATERIALIZED ({self.pick(condition)}), taken AS ({taken}"
             f" WHERE {keys} IN (SELECT session_id, kind, stage FROM pick) RETURNING {', '.join(CLAIMED)})"
@@ -239,43 +247,36 @@ class SqlWork:
     def claim(self, now: int, owner: str, token: str, lease: int, wanted: Wanted) -> Claimed | None:
         texts, values = self.work, {"now": now, "owner": owner, "token": token, "lease": lease, **definitions(wanted)}
         session_id, stage = wanted.only or (None, None)
+        limits = () if wanted.only else wanted.limits
         values |= {"session_id": session_id, "stage": stage, "exclude": texts.list(wanted.exclude)}
-        values |= {"no_upgrades": texts.list(wanted.no_upgrades), "full": texts.list(())}
-        flags = (bool(wanted.exclude), bool(wanted.no_upgrades), wanted.only is not None)
-
-        def condition(full: bool) -> str:
-            exclude, no_upgrades, only = flags
-            return texts.wanted(len(wanted.definitions), exclude, full, no_upgrades, only)
+        values |= {"no_upgrades": texts.list(wanted.no_upgrades)}
+        for n, (group, most) in enumerate(limits):
+            values |= {f"group{n}": texts.list(group), f"most{n}": most}
+        flags = (bool(wanted.exclude), len(limits), bool(wanted.no_upgrades), wanted.only is not None)
+        condition = texts.wanted(len(wanted.definitions), *flags)
+        text = texts.claim(condition)
 
         def take(link: Link) -> list[tuple[Any, ...]]:
-            full = self.full(link, now, wanted)
-            values["full"] = texts.list(full)
-            found = link.rows(texts.claim(condition(bool(full))), values)
+            found = link.rows(text, values)
             if found and not self.postgresql:
-                found = [(*found[0], *session) for session in link.rows(texts.session, {"id": found[0][0]})]
+                found = [(*found[0], *session) for session in link.rows(texts.session, {"now": now, "id": found[0][0]})]
             return found
 
         if not self.postgresql:
-            if not self.read(f"SELECT 1 FROM {texts.work} WHERE {condition(False)} LIMIT 1", values):
+            if not self.read(f"SELECT 1 FROM {texts.work} WHERE {condition} LIMIT 1", values):
                 return None  # an idle worker takes no write lock
             found = self.changing(take)
-        elif wanted.limits and wanted.only is None:
-            found = self.changing(lambda link: alone(link, self.schema, take), again=False)
+        elif limits:
+            found = self.changing(lambda link: alone(link, self.schema, text, values), again=False)
         else:  # not again where the connection breaks: a second row would have the same token
             found = self.changing(take, again=False)
         if not found:
             return None
         here = len(CLAIMED)
-        session = dict(zip(texts.session_columns, found[0][here:], strict=False))
+        begun_at, session = found[0][here], found[0][here + 1 :]
         row = dict(zip(CLAIMED, found[0][:here], strict=True))
         row["tries"], row["created_at"] = row["tries"] or 0, row["created_at"] or row["due_at"]
-        return Claimed(**row, session=session)
-
-    def full(self, link: Link, now: int, wanted: Wanted) -> set[str]:
-        if not wanted.limits or wanted.only is not None:
-            return set()
-        held = link.rows(self.work.held, {"now": now})
-        return full_stages(wanted, ({"stage": stage, "kind": kind} for stage, kind in held))
+        return Claimed(**row, begun_at=begun_at, session=dict(zip(texts.session_columns, session, strict=False)))
 
     def renew(self, now: int, tokens: Sequence[str], lease: int) -> list[str]:
         values = {"now": now, "tokens": self.work.list(tokens), "lease": lease}
@@ -325,6 +326,10 @@ class SqlWork:
         columns = (*self.work.work_columns, *BESIDE)
         return [dict(zip(columns, row, strict=True)) for row in self.read(text, {"now": now})]
 
+    def silence(self, now: int, session_id: str) -> int | None:
+        found = self.read(self.work.silence, {"now": now, "id": session_id})
+        return int(found[0][0]) if found else None
+
     def leases(self, now: int) -> list[Lease]:
         return list(map(Lease._make, self.read(self.work.leases, {"now": now})))
 
@@ -372,14 +377,22 @@ def numbered(definitions: Definitions) -> Named:
     return names | {f"version{n}": version for n, (_, version) in enumerate(definitions)}
 
 
-def alone(link: Link, schema: Schema, take: Callable[[Link], T]) -> T:
-    """Inside a transaction in which nobody else counts and claims: a limit is a limit across all workers."""
-    link.count("BEGIN")
+def alone(link: Any, schema: Schema, text: str, values: Named) -> list[tuple[Any, ...]]:
+    """A claim while nobody else counts and claims: a limit is a limit across all workers.
+
+    All is one message, with the values in it: the server needs nothing more of us to let the others go on, even if
+    this process is stopped here. The claim is a statement of its own, and sees what was committed before the lock.
+    """
+    from psycopg import ClientCursor
+
+    write = ClientCursor(link.driver).mogrify
+    lock = write("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema.sql("work"),))
     try:
-        link.rows("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema.sql("work"),))
-        found = take(link)
+        cursor = link.driver.execute(f"BEGIN; {lock}; {write(text, values)}; COMMIT", prepare=False)
+        cursor.nextset()
+        cursor.nextset()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
     except BaseException:
         link.count("ROLLBACK")
         raise
-    link.count("COMMIT")
     return found

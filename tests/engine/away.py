@@ -39,11 +39,12 @@ class Time:
             return
         for store in self.stores[:1]:
             assert isinstance(store, SqlStore)
-            work, breakers = store.schema.sql("work"), store.schema.sql("breakers")
+            work, breakers, sessions = (store.schema.sql(name) for name in ("work", "breakers", "sessions"))
             micros = int(seconds * 1e6)
             for table, columns in (
                 (work, ("due_at", "until", "created_at")),
                 (breakers, ("retry_at", "changed_at", "probe_until")),
+                (sessions, ("touched_at",)),
             ):
                 moved = ", ".join(f"{name} = {name} - {micros}" for name in columns)
                 store.writing(lambda link, text=f"UPDATE {table} SET {moved}": link.count(text))

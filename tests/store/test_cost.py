@@ -173,10 +173,10 @@ def test_history_is_never_touched(pipeline: Pipeline) -> None:
 def test_the_claim_uses_its_index(pipeline: Pipeline) -> None:
     """The very statement of a claim finds the row by due_at, and its lock is on that row alone."""
     store = sql_store(pipeline)
-    condition = store.work.wanted(1, exclude=True, full=True, no_upgrades=True, only=False)
+    condition = store.work.wanted(1, exclude=True, limits=1, no_upgrades=True, only=False)
     text, nothing = store.work.claim(condition), store.work.list(())
     values = {"now": 1, "owner": "o", "token": "t", "lease": 1, **numbered([("standard", 1)])}
-    values |= {"exclude": nothing, "full": nothing, "no_upgrades": nothing}
+    values |= {"exclude": nothing, "group0": nothing, "most0": 1, "no_upgrades": nothing}
     if store.postgresql:
         with store.shared.lender.lend() as link:
             link.count("SET enable_seqscan = off")  # on a table of few rows an index would not pay

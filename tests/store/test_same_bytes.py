@@ -20,7 +20,7 @@ from mina_pipeline.store.sqlite import immediate
 from mina_pipeline.testing.stores import HOSTILE
 
 NUMBERS = count(1)
-GIVEN_BY_THE_STORE = ("era", "feed_xid", "seq", "due_at", "created_at")
+GIVEN_BY_THE_STORE = ("era", "feed_xid", "seq", "due_at", "created_at", "touched_at")
 SNIPPETS = [
     HOSTILE,
     "%s %(name)s 100% %% %",

@@ -1,0 +1,3 @@
+"""Faults that histories leave out until the library stands them; each with what breaks."""
+
+KNOWN: tuple[str, ...] = ()
