@@ -28,7 +28,7 @@ Verdict = Wait | FallBack | Fail
 
 
 def waits_until(since: int, begun_at: int | None, policy: str, settings: Settings) -> int:
-    """Up to when (µs) a run may wait at all. since: when it became due; begun_at: when the session's first stage
+    """Up to when (µs) a run may wait at all. since: when it first waited; begun_at: when the session's first stage
     began, until the reveal."""
     if policy == "wait":
         return since + int(settings.wait_maximum * 1e6)

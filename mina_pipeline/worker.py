@@ -30,7 +30,7 @@ from .projections import open_work
 from .sessions import Loaded, Next, Sessions, Then, at_claim, load
 from .settings import Settings
 from .stages.base import Stage, StageContext
-from .states import State
+from .states import StageState, State
 
 SET_ASIDE = 60_000_000
 """For how long (µs) a worker leaves a session alone whose log it cannot read."""
@@ -219,7 +219,7 @@ class Worker:
         was, policy = begun.state.stage(claimed.stage), self.stages.policy(stage)
         if was.status == "waiting":
             cut_off = was.reason == "deadline" and policy == "degrade"
-            over = overdue or (policy != "wait" and self.clock.now() >= self.waits_until(held, policy))
+            over = overdue or (policy != "wait" and self.clock.now() >= self.waits_until(held, was, policy))
             if cut_off or over:
                 return Away(was.reason or "outage", "", None, final=True)
         held.attempt = self.new_attempt(held, self.stages.asks(stage))
@@ -238,10 +238,11 @@ class Worker:
 
         return stage_context(checkpoints, begun, self.provider, self.ids, usage)
 
-    def waits_until(self, held: Held, policy: str) -> int:
-        """Up to when (µs) a run may wait, by the times in `work`: other hosts' clocks are their own."""
-        claimed = held.claimed
-        return policies.waits_until(claimed.created_at, claimed.begun_at, policy, self.settings)
+    def waits_until(self, held: Held, was: StageState, policy: str) -> int:
+        """Up to when (µs) a run may wait. The session's begin is by the time in `work`: other hosts' clocks are their
+        own; the run's first wait, which a host told, stands for long times."""
+        since = self.clock.now() if was.waiting_since is None else was.waiting_since
+        return policies.waits_until(since, held.claimed.begun_at, policy, self.settings)
 
     def put_off(self, held: Held, stage: Stage, begun: Loaded, away: Away) -> int | None:
         """Let the run wait, if it may, and for how long (µs); None where it may not."""
@@ -256,7 +257,7 @@ class Worker:
                 policy,
                 can_fall_back,
                 now,
-                self.waits_until(held, policy),
+                self.waits_until(held, was, policy),
                 away.not_before,
                 self.jitter(),
                 self.settings,

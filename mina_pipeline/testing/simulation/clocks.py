@@ -12,7 +12,8 @@ from ...ports import Append, BreakerState, Claimed, Store, Wanted, WorkerSeen
 from ...projections import Op, Row
 from .schedule import Schedule
 
-CLOCKED = ("due_at", "until", "created_at", "touched_at")
+CLOCKED = {"work": ("due_at", "until", "created_at"), "sessions": ("touched_at",)}
+BESIDE = (*CLOCKED["work"], *CLOCKED["sessions"])
 
 
 @dataclass
@@ -55,7 +56,7 @@ class OwnTime:
         return getattr(self.store, name)
 
     def append(self, append: Append) -> bool:
-        session = moved(self.clock.now() - append.at)(append.session)
+        session = moved(self.clock.now() - append.at, CLOCKED["sessions"])(append.session)
         return self.store.append(replace(append, session=session, ops=self.stored(append.ops, append.at)))
 
     def correct(self, now: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
@@ -63,9 +64,7 @@ class OwnTime:
 
     def stored(self, ops: Sequence[Op], at: int) -> tuple[Op, ...]:
         by = self.clock.now() - at
-        return tuple(
-            replace(op, rows=tuple(map(moved(by), op.rows))) if op.table in ("work", "sessions") else op for op in ops
-        )
+        return tuple(replace(op, rows=tuple(map(moved(by, CLOCKED.get(op.table, ())), op.rows))) for op in ops)
 
     def claim(self, now: int, owner: str, token: str, lease: int, wanted: Wanted) -> Claimed | None:
         here = self.clock.now()
@@ -112,7 +111,7 @@ class OwnTime:
 
     def work_rows(self, now: int, limit: int | None = None) -> list[Row]:
         here = self.clock.now()
-        return [moved(now - here)(row) for row in self.store.work_rows(here, limit)]
+        return [moved(now - here, BESIDE)(row) for row in self.store.work_rows(here, limit)]
 
     def breakers(self, now: int) -> list[BreakerState]:
         here = self.clock.now()
@@ -144,10 +143,10 @@ class OwnTime:
         ]
 
 
-def moved(by: int) -> Any:
-    """A row of work with its times so much later."""
+def moved(by: int, times: Collection[str]) -> Any:
+    """A row with these times so much later."""
 
     def move(row: Row) -> Row:
-        return {name: value + by if name in CLOCKED and value is not None else value for name, value in row.items()}
+        return {name: value + by if name in times and value is not None else value for name, value in row.items()}
 
     return move
