@@ -7,6 +7,7 @@ FILES  := mina_pipeline adapters tests benchmarks examples
 SOAK   := MINA_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --timeout=1200
 
 .PHONY: help demo test check format soak soak-laws soak-store soak-feed soak-kills soak-faults soak-history \
+        soak-simulation soak-processes soak-outage \
         bench-import bench-runs bench-store bench-engine clean
 
 help:            ## this list
@@ -54,7 +55,7 @@ format: $(VENV)/ready-dev  ## format and fix what can be fixed
 	$(BIN)/ruff check -q --fix $(FILES) || true
 	$(BIN)/ruff format $(FILES)
 
-soak: soak-laws soak-store soak-feed soak-kills soak-faults soak-history  ## the long counts, each part under 20 minutes
+soak: soak-laws soak-store soak-feed soak-kills soak-faults soak-history soak-simulation soak-processes soak-outage  ## the long counts, each part under 20 minutes
 
 soak-laws: $(VENV)/ready-dev
 	$(SOAK) -m "laws and not soak"
@@ -73,6 +74,15 @@ soak-faults: $(VENV)/ready-dev
 
 soak-history: $(VENV)/ready-dev
 	$(SOAK) tests/store/test_cost.py
+
+soak-simulation: $(VENV)/ready-dev
+	$(SOAK) tests/simulation
+
+soak-processes: $(VENV)/ready-dev
+	$(SOAK) tests/processes
+
+soak-outage: $(VENV)/ready-dev
+	$(SOAK) tests/engine/test_long_outage.py
 
 bench-import: $(VENV)/ready-dev  ## what importing costs, beside SQLAlchemy alone
 	$(BIN)/python benchmarks/import_time.py
