@@ -386,9 +386,9 @@ def alone(link: Any, schema: Schema, text: str, values: Named) -> list[tuple[Any
     from psycopg import ClientCursor
 
     write = ClientCursor(link.driver).mogrify
-    lock = write("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema.sql("work"),))
+    lock = write(b"SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema.sql("work"),))
     try:
-        cursor = link.driver.execute(f"BEGIN; {lock}; {write(text, values)}; COMMIT", prepare=False)
+        cursor = link.driver.execute(f"BEGIN; {lock}; {write(text.encode(), values)}; COMMIT", prepare=False)
         cursor.nextset()
         cursor.nextset()
         found: list[tuple[Any, ...]] = cursor.fetchall()
