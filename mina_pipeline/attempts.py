@@ -191,6 +191,10 @@ class StageCode:
         self.every = [stage for stages in code.values() for stage in stages.values()]
         self.policies = settings.policy
 
+    def unknown(self) -> list[str]:
+        """Names in the settings' policies that no stage here has: a slip of the pen, or another process's stages."""
+        return sorted(self.policies.keys() - {stage.shape.name for stage in self.every})
+
     def provider_of(self, stage: Stage) -> str:
         """By name; a stage of the host's that names none is said to be made by the pipeline's."""
         return self.pipeline if stage.provider in (None, PIPELINE) else str(stage.provider)

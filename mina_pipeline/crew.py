@@ -96,6 +96,8 @@ class WorkerThreads:
         for _ in range(self.count):
             self.add()
         self.started_at = self.workers[0].clock.now()
+        if unknown := self.workers[0].stages.unknown():
+            logger("mina_pipeline.worker").warning("policies for stages that are not here", stages=unknown)
         self.supervisor.__enter__()
         self.sign_of_life()
         return self

@@ -168,6 +168,8 @@ def upgrade(state: State, command: ask.Upgrade, session_id: str) -> list[did.Eve
 def drop(state: State, command: ask.Drop, session_id: str) -> list[did.Event]:
     """End what is pending for a stage: a wait, as a failure, or an upgrade. Where nothing is, nothing happens."""
     stage = state.stage(command.stage)
+    if command.run is not None and not 1 <= command.run <= stage.run:
+        raise InvalidInput("run", f"{command.stage} has had {stage.run} run(s), not {command.run}")
     if command.run not in (None, stage.run):
         return []
     if stage.status == "waiting" and state.status in ("processing", "revealed"):

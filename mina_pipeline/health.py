@@ -111,7 +111,7 @@ def worker_checks(now: int, workers: Sequence[WorkerSeen]) -> Iterator[Check]:
         definitions = ", ".join(of.get("definitions") or ())
         detail = (
             f"{worker.name}: {of.get('running', 0)} of {of.get('concurrency', 0)} running, {of.get('hung', 0)} hung, "
-            f"seen {age(silent)} ago, up for {age(worker.seen_at - worker.started_at)}, knows {definitions}"
+            f"seen {age(silent)} ago, up for {age(now - worker.started_at)}, knows {definitions}"
         )
         if of.get("hung") and silent <= ALIVE:
             remedy = "a stage does not come back: give its provider's calls a timeout; many hung ones end the process"

@@ -76,9 +76,11 @@ def open_pipeline(db: str | None, app: str | None, provider: str = "offline") ->
     sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), name or "pipeline")
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput("--app", f"{app}: {error}") from error
-    found = found() if callable(found) and not isinstance(found, Pipeline) else found
+        found = found() if callable(found) and not isinstance(found, Pipeline) else found
+    except MinaError:
+        raise
+    except Exception as error:  # the app's own, whatever it is
+        raise InvalidInput("--app", f"{app}: {type(error).__name__}: {error}") from error
     if not isinstance(found, Pipeline):
         raise InvalidInput("--app", f"{app} is a {type(found).__name__}, not a Pipeline")
     return found

@@ -32,7 +32,11 @@ def retry(
 ) -> None:
     """Run a stage again, once there is a worker; the stages that read its result follow."""
     with open_pipeline(db, app) as pipeline:
-        print_session(pipeline, pipeline.retry(session_id, stage, run=run, drop=drop, actor=ACTOR), as_json)
+        before = pipeline.get(session_id).version if drop else 0
+        session = pipeline.retry(session_id, stage, run=run, drop=drop, actor=ACTOR)
+        if session.version == before:
+            click.echo(f"mina: nothing was pending for {stage}", err=True)
+        print_session(pipeline, session, as_json)
 
 
 @mina.command()
