@@ -11,6 +11,7 @@ import msgspec
 
 from . import commands as ask
 from .codec import builtins, clean, decode, recorded, typed
+from .errors import LeaseLost
 from .events import StageProgress
 from .ports import Claimed, Ids, Store
 from .projections import Row
@@ -27,7 +28,7 @@ INFO = ("session_id", "id", "title", "meeting_id", "tenant", "started_at", "time
 
 
 class Interrupted(BaseException):
-    """The store failed under a stage's progress or checkpoint: no outcome of the stage's; a later claim goes on."""
+    """The store failed under a stage's progress or checkpoint, or the work is another's: no outcome of the stage's."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -54,6 +55,7 @@ class Checkpoints:
     def progress(self, done: int, total: int | None = None) -> None:
         if not isinstance(done, int) or not isinstance(total, (int, NoneType)):
             raise TypeError("progress is told in whole numbers: done, and total or None")
+        self.refuse_after_the_end()
         if not self.quiet:
             self.report(ask.Report(stage=self.claimed.stage, run=self.claimed.run, done=done, total=total))
         self.deadline.extend(self.stage_deadline)
@@ -66,6 +68,7 @@ class Checkpoints:
             except Exception as error:  # what was bought cannot be read: no reason to buy it again, or to fail
                 raise Interrupted(error) from error
         if key not in self.stored:
+            self.refuse_after_the_end()
             value = clean(builtins(make()))
             if not self.quiet:
                 done = len(self.stored) + 1
@@ -74,6 +77,11 @@ class Checkpoints:
             self.stored[key] = value
             self.deadline.extend(self.stage_deadline)
         return self.stored[key]
+
+    def refuse_after_the_end(self) -> None:
+        """What is another's, cut off or handed back buys nothing more: whoever has it now buys that itself."""
+        if self.deadline.ended:
+            raise Interrupted(LeaseLost(self.claimed.session_id, self.claimed.stage, self.claimed.run))
 
     def report(self, report: ask.Report) -> None:
         try:

@@ -238,6 +238,27 @@ def test_a_lost_lease_ends_the_deadline(timed: Timed) -> None:
     assert types(pipeline, session_id)[-1] == "refinement_started"
 
 
+def test_who_was_overtaken_buys_nothing_more(timed: Timed) -> None:
+    """Once the work is another's, a checkpoint asks nobody, and the stage ends there."""
+    bought: list[str] = []
+    workers: list[Worker] = []
+
+    @stage("long", running="longing")
+    def long(ctx: StageContext) -> Ok:
+        ctx.checkpoint("one", lambda: bought.append("one"))
+        workers[0].store.release(workers[0].clock.now(), ctx.session.session_id, "stage", "long")
+        workers[0].beat(workers[0].clock.now())
+        ctx.checkpoint("two", lambda: bought.append("two"))
+        return Ok()
+
+    pipeline = timed(definition=define("long", long))
+    session_id = finalized(pipeline)
+    workers.append(pipeline.worker())
+    step(workers[0])
+    assert bought == ["one"]
+    assert types(pipeline, session_id)[-1] == "long_progress"
+
+
 def test_a_host_may_mix_its_stages_with_the_standard_ones(timed: Timed) -> None:
     """A host's stage beside the standard ones is claimed on its own, and never begun under another's claim."""
 
