@@ -120,6 +120,25 @@ def test_the_reveal_timer_ends_waits(timed: Timed, at: Time) -> None:
     assert outcomes(pipeline, session_id)["refinement"] == "degraded"
 
 
+def test_the_reveal_timer_rings_again(timed: Timed, at: Time) -> None:
+    """What a worker had in hand when it rang is looked at again soon; the timer itself is free meanwhile."""
+    pipeline = timed(provider=Model({"refinement"}), settings={"lease": 1000.0})
+    session_id = finalized(pipeline)
+    pipeline.run_until_idle()
+    at.pass_by(1.6)
+    worker = pipeline.worker()
+    got = worker.claim(at.now(), worker.wanted([]))
+    assert got is not None and got.stage == "refinement"
+    at.pass_by(60)
+    pipeline.run_until_idle()
+    timer = next(row for row in pipeline.store.work_rows(at.now()) if row["kind"] == "timer")
+    assert timer["owner"] is None and 4 < (timer["due_at"] - at.now()) / 1e6 <= 5
+    assert pipeline.store.postpone(at.now(), got.token, 3_600_000_000)
+    at.pass_by(6)
+    pipeline.run_until_idle()
+    assert pipeline.get(session_id).state == "revealed"
+
+
 def test_a_wait_that_cannot_help_is_not_waited(timed: Timed) -> None:
     """Retry-After beyond the reveal deadline: the fallback makes it at once."""
     pipeline = timed(provider=Model({"summary"}, ProviderUnavailable("model", "rate limit", retry_after=600)))
