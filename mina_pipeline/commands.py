@@ -90,7 +90,6 @@ class Begin(Command, frozen=True, kw_only=True):
     stage: str
     run: int
     provider: str | None = None
-    began_at: int | None = None
 
 
 class Wait(Command, frozen=True, kw_only=True):
@@ -137,11 +136,10 @@ class Conclude(Command, frozen=True, kw_only=True):
 
 
 class Upgrade(Command, frozen=True, kw_only=True):
-    """A worker made a degraded result again; began_at in µs."""
+    """A worker made a degraded result again."""
 
     name: ClassVar[str] = "upgrade"
     made: Conclude
-    began_at: int
 
 
 class Drop(Command, frozen=True, kw_only=True):

@@ -129,7 +129,7 @@ def begin(state: State, command: ask.Begin, session_id: str) -> list[did.Event]:
         return []  # a takeover, or the end of a wait: this run has begun before
     if stage.run != command.run or stage.status != "due":
         raise out_of_turn(state, stage, command, session_id)
-    return [did.StageStarted(stage=stage.name, run=stage.run, provider=command.provider, began_at=command.began_at)]
+    return [did.StageStarted(stage=stage.name, run=stage.run, provider=command.provider)]
 
 
 def out_of_turn(state: State, stage: StageState, command: ask.Command, session_id: str) -> IllegalTransition:
@@ -161,7 +161,7 @@ def upgrade(state: State, command: ask.Upgrade, session_id: str) -> list[did.Eve
     stage = state.stage(made.stage)
     if state.status != "revealed" or not stage.upgrade or stage.status != "done" or made.run != stage.run + 1:
         raise out_of_turn(state, stage, command, session_id)
-    started = did.StageStarted(stage=stage.name, run=made.run, provider=made.provider, began_at=command.began_at)
+    started = did.StageStarted(stage=stage.name, run=made.run, provider=made.provider)
     return [started, *conclude(evolve(state, started), made, session_id)]
 
 

@@ -77,7 +77,7 @@ def upgrade(worker: Worker, claimed: Claimed, held: Held) -> None:
         worker.observers.refused(run, "no better")
         held.told = True
         return leave(worker, claimed, "no better")
-    command = ask.Upgrade(made=worker.concluding(claimed, held, begun, made, run.provider), began_at=now)
+    command = ask.Upgrade(made=worker.concluding(claimed, held, begun, made, run.provider))
     guard = guarding(claimed)
     after = worker.sessions.execute(claimed.session_id, command, guard=guard, actor=worker.owner, seen=begun)
     return worker.tell(held, made, after)

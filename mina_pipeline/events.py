@@ -96,11 +96,10 @@ class StageEvent(Event, frozen=True, kw_only=True):
 
 
 class StageStarted(StageEvent, frozen=True, kw_only=True):
-    """A run began, once: a takeover after a crash or the end of a wait adds no second one. began_at: worker's µs."""
+    """A run began, once: a takeover after a crash or the end of a wait adds no second one."""
 
     kind: ClassVar[str] = "stage_started"
     provider: Kept[str | None] = None
-    began_at: Kept[int | None] = None
 
 
 class StageProgress(StageEvent, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from . import recovery, replaying
@@ -16,7 +17,7 @@ from .settings import Settings
 from .stages.base import Workflow
 
 
-class Operations:
+class Operations(ABC):
     """The operators' part of a Pipeline."""
 
     store: Store
@@ -27,8 +28,9 @@ class Operations:
     observers: Observers
     relay: Relay
 
+    @abstractmethod
     def run_until_idle(self) -> int:
-        raise NotImplementedError
+        """Do all work that is due now; how many stages."""
 
     def replay(self, session_id: str, to: int | None = None) -> list[replaying.Step]:
         """Fold the log again and tell each step."""

@@ -23,13 +23,14 @@ from .meeting import Result, Segment
 from .observers import Observer, Observers
 from .opening import find_provider, known_workflows, open_store
 from .operations import Operations
-from .ports import Clock, FeedStall, Ids, Store, SystemClock, SystemIds
+from .ports import Clock, FeedStall, Ids, Store
 from .projections import Delays, Row
 from .relay import Relay, Subscription
 from .sessions import Loaded, Sessions, load
 from .settings import Settings
 from .stages.base import Workflow
 from .states import FOLD_VERSION
+from .system import SystemClock, SystemIds
 from .views import Session, result, session_view
 from .worker import Worker
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
-
-from uuid_utils import uuid7
 
 from .events import Position, RecordedEvent
 from .projections import Op, Row
@@ -36,26 +32,6 @@ class Ids(Protocol):
     def salt(self) -> bytes:
         """Sixteen unpredictable bytes."""
         ...
-
-
-class SystemClock:
-    """The host's clock."""
-
-    def now(self) -> int:
-        return time.time_ns() // 1000
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-
-class SystemIds:
-    """UUIDv7 and the system's randomness."""
-
-    def uuid(self) -> str:
-        return str(uuid7())
-
-    def salt(self) -> bytes:
-        return secrets.token_bytes(16)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,7 @@ class Stats(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
     """A session, folded: small, and of kept fields only, so that it outlives an erasure.
 
-    begun_at: when its first stage began (µs, the worker's clock). segments_version: the version that brought the last
-    segments.
+    segments_version: the version that brought the last segments.
     """
 
     status: str = "new"
@@ -94,7 +93,6 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     confidence_count: int = 0
     stats: Stats | None = None
     begun: bool = False
-    begun_at: int | None = None
     segments_version: int = 0
     stages: tuple[StageState, ...] = ()
     changed_tasks: dict[str, tuple[str, ...]] = {}
@@ -202,7 +200,7 @@ def stage_reported(state: State, event: did.StageEvent) -> State:
         case did.StageStarted():
             stage = next_run(stage, status) if begins else replace(stage, status=status)
             state = with_stage(state, replace(stage, provider=event.provider))
-            return replace(state, begun=True, begun_at=state.begun_at if state.begun else event.began_at)
+            return replace(state, begun=True)
         case did.StageWaiting():
             since = event.since if stage.waiting_since is None else stage.waiting_since
             waits = stage.waits + 1

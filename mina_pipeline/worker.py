@@ -206,7 +206,7 @@ class Worker:
 
     def begin(self, claimed: Claimed, provider: str) -> Loaded:
         """The run's _started, where it has none: a takeover, or the end of a wait, goes on with it."""
-        command = ask.Begin(stage=claimed.stage, run=claimed.run, provider=provider, began_at=self.clock.now())
+        command = ask.Begin(stage=claimed.stage, run=claimed.run, provider=provider)
         guard, seen = guarding(claimed), at_claim(claimed.session)
         return self.sessions.execute(claimed.session_id, command, guard=guard, actor=self.owner, seen=seen)
 
@@ -335,9 +335,9 @@ class Worker:
             for stage in after.stages if after.status in ("processing", "revealed") else ():
                 fresh = stage.status == "due" and ("stage", stage.name) not in old
                 if fresh and stage.name in code and stage.name not in self.stages.limited:
-                    now, provider = self.clock.now(), self.stages.provider_of(code[stage.name])
-                    begin = ask.Begin(stage=stage.name, run=stage.run, provider=provider, began_at=now)
-                    return Next(begin, self.owner, self.ids.uuid(), now + self.leases.length)
+                    provider = self.stages.provider_of(code[stage.name])
+                    begin = ask.Begin(stage=stage.name, run=stage.run, provider=provider)
+                    return Next(begin, self.owner, self.ids.uuid(), self.clock.now() + self.leases.length)
             return None
 
         return then

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from mina_pipeline import Pipeline, Settings
 from mina_pipeline.errors import StoreUnreachable
 from mina_pipeline.llm.breaker import Admission, Breaker, Breakers
-from mina_pipeline.ports import SystemClock, SystemIds
 from mina_pipeline.store.memory import MemoryStore
+from mina_pipeline.system import SystemClock, SystemIds
 
 T = TypeVar("T")
 NAME = "model"

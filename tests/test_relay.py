@@ -10,9 +10,9 @@ import pytest
 
 from mina_pipeline import Pipeline, RecordedEvent, Segment, Settings, StoreUnreachable
 from mina_pipeline.opening import find_provider, known_workflows
-from mina_pipeline.ports import SystemClock, SystemIds
 from mina_pipeline.projections import Row
 from mina_pipeline.store.memory import MemoryStore
+from mina_pipeline.system import SystemClock, SystemIds
 
 
 class Faltering(MemoryStore):

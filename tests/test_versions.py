@@ -25,11 +25,11 @@ from mina_pipeline.codec import REGISTRY, UPCASTERS, Registry, RegistryError, ch
 from mina_pipeline.decisions import decide
 from mina_pipeline.events import SESSION_EVENTS, STAGE_EVENTS, Event, Kept, RecordedEvent, StageEvent, Unread
 from mina_pipeline.machine import SESSION
-from mina_pipeline.ports import SystemClock
 from mina_pipeline.projections import READ_MODELS, Row
 from mina_pipeline.recovery import chain_problems
 from mina_pipeline.sessions import load
 from mina_pipeline.states import FOLD_VERSION, INITIAL, EventRefused, State, evolve, replay
+from mina_pipeline.system import SystemClock
 from mina_pipeline.testing.strategies import commands
 from mina_pipeline.wire import wire_view
 

@@ -11,9 +11,10 @@ import mina_pipeline.commands as ask
 from mina_pipeline import Pipeline, Segment
 from mina_pipeline.codec import digest
 from mina_pipeline.decisions import decide
-from mina_pipeline.ports import Append, SystemIds
+from mina_pipeline.ports import Append
 from mina_pipeline.projections import Row
 from mina_pipeline.sessions import load
+from mina_pipeline.system import SystemIds
 
 from .places import Place
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -46,15 +47,17 @@ class Tables:
                 rows[key].update(row)
 
 
-class MemoryWork:
+class MemoryWork(ABC):
     """The WorkQueue and Fleet roles of a MemoryStore."""
 
+    @abstractmethod
     def _write(self) -> AbstractContextManager[Tables]:
-        raise NotImplementedError
+        """The tables, to write to."""
 
     @property
+    @abstractmethod
     def _view(self) -> Tables:
-        raise NotImplementedError
+        """The tables, to read from."""
 
     # --- WorkQueue
 

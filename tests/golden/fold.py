@@ -19,9 +19,6 @@ from mina_pipeline.states import INITIAL, State, evolve
 HERE = Path(__file__).parent
 BYTES = ("salt", "digest", "hash")
 PLACE = {"era": 1, "feed_xid": 0}  # where in the feed an event is, is no part of the log
-LATER: frozenset[str] = frozenset({"begun_at", "segments_version", "kept_version", "waits", "waiting_since", "upgrade"})
-"""Fields of State and StageState that came after the first golden log: no part of what was recorded there."""
-
 Row = dict[str, Any]
 
 
@@ -63,19 +60,22 @@ def durable(row: Row) -> Row:
 
 def brief(state: State) -> Row:
     """A state as snapshots have it."""
-    found = without_later(msgspec.to_builtins(state))
-    return {**found, "stages": [without_later(stage) for stage in found.get("stages", ())]}
-
-
-def without_later(fields: Row) -> Row:
-    return {name: value for name, value in fields.items() if name not in LATER}
+    found: Row = msgspec.to_builtins(state)
+    return {**found, "stages": found.get("stages", [])}
 
 
 def in_full(state: State) -> Any:
     """Every field of a state, defaults too, so that these are recorded as well."""
     if isinstance(state, msgspec.Struct):
-        return without_later({name: in_full(getattr(state, name)) for name in state.__struct_fields__})
+        return {name: in_full(getattr(state, name)) for name in state.__struct_fields__}
     return [in_full(one) for one in state] if isinstance(state, tuple) else msgspec.to_builtins(state)
+
+
+def recorded_fields(expected: Row, found: Row) -> Row:
+    """A state found, without the fields that came after `expected`, a last state, was recorded."""
+    stage = expected["stages"][0]
+    stages = [{name: value for name, value in one.items() if name in stage} for one in found["stages"]]
+    return {**{name: value for name, value in found.items() if name in expected}, "stages": stages}
 
 
 def recorded_columns(expected: list[Row], found: list[Row]) -> list[Row]:

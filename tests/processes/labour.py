@@ -21,8 +21,9 @@ import msgspec
 
 from mina_pipeline import LeaseLost, Pipeline, ProviderUnavailable, Settings
 from mina_pipeline.meeting import Analytics, RefinedSegment, Refinement, Summary, Task, TaskList
-from mina_pipeline.ports import Append, SystemClock
+from mina_pipeline.ports import Append
 from mina_pipeline.stages.base import Ok, Outcome, StageContext
+from mina_pipeline.system import SystemClock
 
 EXIT = 3
 LONGEST = 20.0

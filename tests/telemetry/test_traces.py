@@ -19,7 +19,7 @@ from watched import (
     chatter,
 )
 
-from mina_pipeline.ports import SystemIds
+from mina_pipeline.system import SystemIds
 
 pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed")
 
