@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from . import commands as ask
-from .attempts import StageCode
 from .codec import clean, recorded
 from .crew import WorkerThreads, heartbeat
 from .diagnosis import stuck as stuck_ones
@@ -28,6 +27,7 @@ from .projections import Delays, Row
 from .relay import Relay, Subscription
 from .sessions import Loaded, Sessions, load
 from .settings import Settings
+from .stage_code import StageCode
 from .stages.base import Workflow
 from .states import FOLD_VERSION
 from .system import SystemClock, SystemIds
@@ -227,7 +227,7 @@ class Pipeline(Operations):
     def using(self, connection: Any) -> Pipeline:
         """The same commands inside the host's transaction: they commit, or vanish, with the host's rows."""
         inside = object.__new__(type(self))
-        inside.__dict__.update(self.__dict__)
+        vars(inside).update(vars(self))
         inside.store = self.store.using(connection)
         inside.handler = self._handler(inside.store)
         return inside

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from . import commands as ask
-from . import errands, policies
-from .attempts import Attempt, Away, Made, StageCode
+from . import deadlines, errands, policies
+from .attempts import Attempt, Away, Made
 from .contexts import Checkpoints, Interrupted, stage_context
 from .errors import (
     IllegalTransition,
@@ -29,6 +29,7 @@ from .ports import Claimed, Clock, Ids, Store, Wanted
 from .projections import open_work
 from .sessions import Loaded, Next, Sessions, Then, at_claim, load
 from .settings import Settings
+from .stage_code import StageCode
 from .stages.base import Stage, StageContext
 from .states import StageState, State
 
@@ -357,7 +358,7 @@ class Worker:
         for held in self.leases.past_deadline():
             place = {"session_id": held.claimed.session_id, "stage": held.claimed.stage, "run": held.claimed.run}
             logger(__name__).warning("stage cut off at its deadline", **place)
-            errands.cut_off(self, held, now)
+            deadlines.cut_off(self, held, now)
 
     def hand_back(self) -> None:
         """Give what is still running to other workers."""
