@@ -142,9 +142,10 @@ def test_every_interleaving_of_parallel_stages(timed: Timed) -> None:
         assert pipeline.verify(session_id) == []
 
 
-def hang(release: threading.Event) -> Callable[[StageContext], Ok]:
+def hang(release: threading.Event, left: list[float]) -> Callable[[StageContext], Ok]:
     def code(ctx: StageContext) -> Ok:
         release.wait(20)
+        left.append(ctx.deadline.remaining())
         return Ok("too late")
 
     return code
@@ -152,8 +153,8 @@ def hang(release: threading.Event) -> Callable[[StageContext], Ok]:
 
 def test_a_hung_stage_is_cut_off_by_its_token(opened: Open) -> None:
     """Past its deadline it has failed; what it still makes is refused: no _ready follows a _failed."""
-    release = threading.Event()
-    slow = stage("slow", running="slow_running")(hang(release))
+    release, left = threading.Event(), list[float]()
+    slow = stage("slow", running="slow_running")(hang(release, left))
     pipeline = opened(definition=define("slow", slow), settings={"stage_deadline": 0.2, "lease": 5.0, "renew": 0.1})
     session_id = finalized(pipeline)
     worker = pipeline.worker()
@@ -169,6 +170,7 @@ def test_a_hung_stage_is_cut_off_by_its_token(opened: Open) -> None:
         job.result()
     assert types(pipeline, session_id).count("slow_failed") == 1
     assert "slow_ready" not in types(pipeline, session_id)
+    assert left == [float("-inf")]
     assert not worker.hung
 
 

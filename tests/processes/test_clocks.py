@@ -11,6 +11,8 @@ from labour import OffClock, Trouble
 from overseer import Place, begin, check, once, revealed, until, work_until, worker
 from soak import share
 
+from mina_pipeline import Segment
+
 APART = 90.0
 HOUR = 3600.0
 SOON = 20.0
@@ -128,3 +130,17 @@ def test_a_recording_is_abandoned_by_its_silence(ahead: float, postgres_place: P
             off.run_until_idle()
         assert client.get("live").state == "recording"
         work_until(off, "live", within=SOON)
+
+
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR])
+def test_a_recording_from_a_host_whose_clock_is_off(ahead: float, postgres_place: Place) -> None:
+    """What it records is a sign of life when it comes, whatever the time is there."""
+    grace = ALIVE | {"recording_grace": 0.5}
+    with postgres_place.open(OffClock(ahead), **grace) as client, postgres_place.open(**grace) as right:
+        client.start_session("live", "live")
+        end = time.monotonic() + 1.2
+        while time.monotonic() < end:
+            client.record("live", [Segment("on and on", 0, 1)])
+            right.run_until_idle()
+        assert client.get("live").state == "recording"
+        work_until(right, "live", within=SOON)
