@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .forks import forget_at_fork
+from .idle import Idle, Place
 from .log import logger
 from .settings import Settings
 from .worker import Worker
@@ -80,8 +81,7 @@ class WorkerThreads:
     def reset(self) -> None:
         self.stop = threading.Event()
         self.closing = threading.Lock()
-        self.woken = threading.Condition()
-        self.pending = 0
+        self.idle = Idle()
         self.hung: list[Worker] = []
         self.workers: list[Worker] = []
         self.threads: dict[str, threading.Thread] = {}
@@ -112,28 +112,31 @@ class WorkerThreads:
 
     def wake(self) -> None:
         """There may be something to do: one that waits looks, and wakes the next when it has found something."""
-        with self.woken:
-            self.pending += 1
-            self.woken.notify()
+        self.idle.wake()
 
     def loop(self, worker: Worker) -> None:
+        place, begun = Place(worker), None
         while not self.stop.is_set() and worker not in self.hung:
-            now, pending, failing = worker.clock.now(), self.pending, False
+            now, wakes = worker.clock.now(), self.idle.wakes
             try:
-                again = worker.step(now)
+                again = worker.step(now) if begun is None else worker.take_over(begun, now)
             except Exception as error:
                 # The store is away or refused: the lease runs out and the work is claimed again.
                 logger("mina_pipeline.worker").error(
                     "worker step failed", owner=worker.owner, error_type=type(error).__name__
                 )
-                again, failing = None, True
-            if again is not None and again <= now:
-                continue
-            with self.woken:
+                again, wakes = None, -1
+            begun = None
+            if again is None or again > now:
                 # Who was woken while it looked looks again, but after an error not at once.
-                if not self.stop.is_set() and (failing or self.pending == pending):
-                    poll = self.settings.poll
-                    self.woken.wait(poll if again is None else min(poll, max((again - now) / 1e6, 0.001)))
+                poll = self.settings.poll
+                begun = self.idle.wait(
+                    place,
+                    poll if again is None else min(poll, max((again - now) / 1e6, 0.001)),
+                    wakes if wakes >= 0 else None,
+                )
+        if begun is not None:
+            worker.leave(begun)
         if worker in self.hung:
             self.hung.remove(worker)  # it has come back, and another has its place
             self.workers.remove(worker)
@@ -183,8 +186,7 @@ class WorkerThreads:
         for worker in list(self.workers):
             worker.ending = True
         self.stop.set()
-        with self.woken:
-            self.woken.notify_all()
+        self.idle.end()
 
     def close(self, grace: float | None = None) -> None:
         """Claim no more; running stages end within the grace time (default: shutdown_grace), or are handed back."""

@@ -108,6 +108,15 @@ def guarding(claimed: Claimed) -> WorkGuard:
 
 def following(after: Loaded, last: Claimed, held: Held) -> Claimed:
     """The claim that was made with the append that ended the last one."""
+    return claimed_with(after, None if after.state.status == "revealed" else last.begun_at or held.began_at)
+
+
+def handed(after: Loaded) -> Claimed:
+    """The claim that was made with the append of a finalize."""
+    return claimed_with(after, after.row["updated_at"])
+
+
+def claimed_with(after: Loaded, begun_at: int | None) -> Claimed:
     begun, row = after.begun, after.row
     assert begun is not None
     return Claimed(
@@ -122,6 +131,6 @@ def following(after: Loaded, last: Claimed, held: Held) -> Claimed:
         tries=0,
         created_at=row["updated_at"],
         due_at=row["updated_at"],
-        begun_at=None if after.state.status == "revealed" else last.begun_at or held.began_at,
+        begun_at=begun_at,
         session=row,
     )

@@ -15,6 +15,7 @@ from .crew import WorkerThreads, heartbeat
 from .diagnosis import stuck as stuck_ones
 from .errors import InvalidInput, SessionNotFound, StoreBusy, StoreUnreachable, UpgradeNeeded
 from .events import Position, RecordedEvent
+from .idle import Place
 from .inputs import check_timezone, checked_segment, identifier, micros, optional_identifier, page_size
 from .llm.breaker import Breakers
 from .log import logger
@@ -25,11 +26,11 @@ from .operations import Operations
 from .ports import Clock, FeedStall, Ids, Store
 from .projections import Delays, Row
 from .relay import Relay, Subscription
-from .sessions import Loaded, Sessions, load
+from .sessions import Loaded, Sessions, Then, load
 from .settings import Settings
 from .stage_code import StageCode
 from .stages.base import Workflow
-from .states import FOLD_VERSION
+from .states import FOLD_VERSION, INITIAL
 from .system import SystemClock, SystemIds
 from .views import Session, result, session_view
 from .worker import Worker
@@ -131,8 +132,9 @@ class Pipeline(Operations):
         started_at: when the meeting began (default: now); timezone: an IANA name, the base for spoken dates;
         metadata: any JSON object.
         """
+        seen: Loaded | None = None
         if session_id is None:
-            session_id = self.ids.uuid()
+            session_id, seen = self.ids.uuid(), Loaded({}, INITIAL)  # nobody else has that id
         elif command_id is None and expected is ask.ANY_VERSION:
             known = load(self.store, identifier("session_id", session_id))
             if known.row:
@@ -155,7 +157,7 @@ class Pipeline(Operations):
             locale=clean(locale),
             metadata=clean(dict(metadata or {})),
         )
-        return self._execute(session_id, command, command_id, expected, actor)
+        return self._view(self._executed(session_id, command, command_id, expected, actor, seen=seen))
 
     def record(
         self,
@@ -183,7 +185,16 @@ class Pipeline(Operations):
         actor: str | None = None,
     ) -> Session:
         """End the recording and let the stages begin. Asked again, it answers the same."""
-        return self._execute(session_id, ask.Finalize(), command_id, expected, actor)
+        place = self._idle_worker()  # if there is one it begins at once, and no worker has to look for the session
+        begun: Loaded | None = None
+        try:
+            then = place.worker.next_stage if place is not None else None
+            done = self._executed(session_id, ask.Finalize(), command_id, expected, actor, then)
+            begun = done if done.begun else None
+        finally:
+            if place is not None:
+                place.rouse(begun)
+        return self._view(done)
 
     def cancel(
         self,
@@ -361,22 +372,32 @@ class Pipeline(Operations):
             except (StoreUnreachable, StoreBusy) as error:  # they are due some time anyway
                 logger(__name__).warning("upgrades not spread", error_type=type(error).__name__)
 
-    def _execute(
+    def _idle_worker(self) -> Place | None:
+        """One of this process that waits for work; what is finalized inside a host's transaction may yet vanish."""
+        threads = () if self.store.inside else self.threads
+        return next((place for one in threads if (place := one.idle.take()) is not None), None)
+
+    def _execute(self, *given: Any) -> Session:
+        return self._view(self._executed(*given))
+
+    def _executed(
         self,
         session_id: str,
         command: ask.Command,
         command_id: str | None,
         expected: ask.ExpectedVersion,
         actor: str | None,
-    ) -> Session:
-        return self._view(
-            self.handler.execute(
-                session_id,
-                command,
-                command_id=optional_identifier("command_id", command_id),
-                expected=expected,
-                actor=optional_identifier("actor", actor),
-            )
+        then: Then | None = None,
+        seen: Loaded | None = None,
+    ) -> Loaded:
+        return self.handler.execute(
+            session_id,
+            command,
+            command_id=optional_identifier("command_id", command_id),
+            expected=expected,
+            actor=optional_identifier("actor", actor),
+            seen=seen,
+            then=then,
         )
 
     def _seen(self, row: Row) -> Session:
@@ -389,9 +410,11 @@ class Pipeline(Operations):
         return session_view(row)
 
     def _view(self, loaded: Loaded) -> Session:
-        return session_view(loaded.row, loaded.state)
+        asked = loaded.asked
+        row = loaded.row if asked is None else {**loaded.row, "version": asked.version}
+        return session_view(row, asked or loaded.state)
 
-    def _committed(self, session_id: str | None, version: int) -> None:
+    def _committed(self, session_id: str | None, version: int, work: bool) -> None:
         self.relay.wake(session_id, version)
-        for threads in self.threads:
+        for threads in self.threads if work else ():
             threads.wake()

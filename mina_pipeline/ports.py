@@ -63,9 +63,22 @@ class Append:
     guard: WorkGuard | None = None
     command_id: str | None = None
 
+    @property
+    def brings_work(self) -> bool:
+        """Whether some of it is due, and nobody's yet."""
+        return any(
+            row.get("due_at", LATER) <= self.at and row["owner"] is None
+            for op in self.ops
+            if op.table == "work" and op.kind != "delete"
+            for row in op.rows
+        )
 
-Wake = Callable[[str | None, int], None]
-"""Called with a session and the version it has reached, or with None: something happened, look for yourself."""
+
+LATER = 2**63
+
+Wake = Callable[[str | None, int, bool], None]
+"""Called with a session, the version it has reached, and whether there may be work to claim that is due; with None:
+something happened, look for yourself."""
 
 
 Header = tuple[str, int, str]

@@ -38,11 +38,15 @@ Then = Callable[[State, State], Next | None]
 
 @dataclass(slots=True)
 class Loaded:
-    """A session as it is now: its row (empty before the first event), its state, and what was begun with it."""
+    """A session as it is now: its row (empty before the first event), its state.
+
+    begun: what was begun in the same append, and `asked` the state that the command itself had led to.
+    """
 
     row: Row
     state: State
     begun: Next | None = None
+    asked: State | None = None
 
 
 @dataclass(frozen=True)
@@ -108,19 +112,19 @@ class Sessions:
         if not events:
             # Or it is another command's id.
             return load(self.store, session_id) if self.repeated(session_id, command, command_id) else now
-        begun = None
-        if then is not None:
-            after = replay(events, now.state)
-            begun = then(now.state, after)
-            events += decide(after, begun.command, session_id) if begun else []
+        asked = after = replay(events, now.state)
+        begun = then(now.state, asked) if then is not None else None
+        if begun is not None:
+            more = decide(asked, begun.command, session_id)
+            events, after = [*events, *more], replay(more, asked)
         # 3. Append: events, snapshot and read models, guarded by the version that was decided on.
         mark = ask.fingerprint(command) if command_id is not None else None
-        append, after = self.compose(session_id, now, events, command_id, mark, actor, guard)
+        append, after = self.compose(session_id, now, events, command_id, mark, actor, guard, after)
         if begun is not None:
             append = replace(append, ops=tuple(claimed_by(begun, op) for op in append.ops))
         if self.store.append(append):
             self.log(append)
-            return Loaded({**now.row, **append.session}, after, begun)
+            return Loaded({**now.row, **append.session}, after, begun, asked if begun else None)
         # 4. Another writer was first. It may have been this very command, sent twice.
         if self.repeated(session_id, command, command_id):
             return load(self.store, session_id)
@@ -189,8 +193,9 @@ class Sessions:
         mark: str | None,
         actor: str | None,
         guard: WorkGuard | None,
+        after: State | None = None,
     ) -> tuple[Append, State]:
-        """The append as a value, and the state after it."""
+        """The append as a value, and the state after it: `after`, if the events are stored just as they are."""
         at = self.clock.now()
         trace_id = now.row.get("trace_id") or self.ids.uuid()
         previous, rows, happened = now.row.get("hash") or GENESIS, list[Row](), list[Happened]()
@@ -219,7 +224,8 @@ class Sessions:
             rows.append(row)
             # What is projected is what was stored, so that a rebuild sees the very same.
             happened.append(Happened(session_id, version, at, stored_as(text)))
-        after = replay((one.event for one in happened), now.state)
+        if after is None or any(one.event != event for one, event in zip(happened, events, strict=True)):
+            after = replay((one.event for one in happened), now.state)
         session = {**session_columns(after, happened), "hash": previous}
         if now.state.status == "new":
             session["trace_id"] = trace_id

@@ -21,13 +21,13 @@ from .errors import (
     StoreUnreachable,
     UpgradeNeeded,
 )
-from .leases import Held, Leases, following, guarding
+from .leases import Held, Leases, following, guarding, handed
 from .llm.breaker import Breakers
 from .log import logger
 from .observers import Observers, StageRun
 from .ports import Claimed, Clock, Ids, Store, Wanted
 from .projections import open_work
-from .sessions import Loaded, Next, Sessions, Then, at_claim, load
+from .sessions import Loaded, Next, Sessions, at_claim, load
 from .settings import Settings
 from .stage_code import StageCode
 from .stages.base import Stage, StageContext
@@ -93,6 +93,21 @@ class Worker:
             self.hung = False
         return self.again(now)
 
+    def take_over(self, begun: Loaded, now: int) -> int:
+        """Go on with a stage that was begun for this worker in the append that made it due; then look for more."""
+        try:
+            self.carry_out(handed(begun), now, begun)
+        finally:
+            self.hung = False
+        return now
+
+    def leave(self, begun: Loaded) -> None:
+        """Such a stage is not for us any more: we are ending."""
+        try:
+            self.store.give_back(handed(begun).token)
+        except (StoreUnreachable, StoreBusy) as error:  # the lease runs out
+            logger(__name__).warning("work not handed back", error_type=type(error).__name__)
+
     def wanted(self, exclude: Sequence[str]) -> Wanted:
         asked = self.stages.by_provider.items()
         away = [stage for provider, stages in asked if self.breakers.of(provider).away() for stage in stages]
@@ -101,11 +116,11 @@ class Worker:
     def claim(self, now: int, wanted: Wanted) -> Claimed | None:
         return self.store.claim(now, self.owner, self.ids.uuid(), self.leases.length, wanted)
 
-    def carry_out(self, claimed: Claimed, now: int) -> None:
+    def carry_out(self, claimed: Claimed, now: int, begun: Loaded | None = None) -> None:
         """Do what was claimed. A session that something is wrong with stops no other; a store's error is raised."""
         try:
             try:
-                self.dispatch(claimed, now)
+                self.dispatch(claimed, now, begun)
             except Interrupted as interrupted:
                 raise interrupted.error from None
         except (LeaseLost, IllegalTransition) as lost:
@@ -119,9 +134,9 @@ class Worker:
             self.store.give_back(claimed.token)
             self.set_aside(claimed, error, now)
 
-    def dispatch(self, claimed: Claimed, now: int) -> None:
+    def dispatch(self, claimed: Claimed, now: int, begun: Loaded | None) -> None:
         if claimed.kind == "stage":
-            self.run(claimed)
+            self.run(claimed, begun=begun)
             return
         with self.leases.holding(claimed) as held:
             if claimed.kind == "timer":
@@ -151,12 +166,11 @@ class Worker:
 
     # --- a stage
 
-    def run(self, claimed: Claimed | None, overdue: bool = False) -> None:
+    def run(self, claimed: Claimed | None, overdue: bool = False, begun: Loaded | None = None) -> None:
         """A stage, and after it the next ones of its session that are begun with its outcome.
 
         overdue: the session's reveal deadline has passed, by the database's clock.
         """
-        begun: Loaded | None = None
         while claimed is not None:
             self.done += 1
             with self.leases.holding(claimed) as held:
@@ -299,7 +313,7 @@ class Worker:
     ) -> Loaded:
         """Append the outcome, and with it the _started of the session's next stage, if we may go on with that."""
         command = self.concluding(claimed, held, begun, made, provider)
-        then = self.next_stage(claimed) if go_on and self.may_go_on() else None
+        then = self.next_stage if go_on and self.may_go_on() else None
         guard = guarding(claimed)
         return self.sessions.execute(claimed.session_id, command, guard=guard, actor=self.owner, seen=begun, then=then)
 
@@ -327,21 +341,17 @@ class Worker:
             self.crowded = oldest is not None and now - oldest > self.settings.fair_wait * 1e6
         return not self.crowded
 
-    def next_stage(self, claimed: Claimed) -> Then:
-        """A stage that this one's end makes due; what was due before may be in another worker's hands."""
-
-        def then(before: State, after: State) -> Next | None:
-            old = open_work(before)
-            code = self.code[claimed.definition, claimed.definition_version]
-            for stage in after.stages if after.status in ("processing", "revealed") else ():
-                fresh = stage.status == "due" and ("stage", stage.name) not in old
-                if fresh and stage.name in code and stage.name not in self.stages.limited:
-                    provider = self.stages.provider_of(code[stage.name])
-                    begin = ask.Begin(stage=stage.name, run=stage.run, provider=provider)
-                    return Next(begin, self.owner, self.ids.uuid(), self.clock.now() + self.leases.length)
-            return None
-
-        return then
+    def next_stage(self, before: State, after: State) -> Next | None:
+        """A stage that an append makes due, to be begun with it; what was due before may be in another's hands."""
+        old = open_work(before)
+        code = self.code[after.definition, after.definition_version]
+        for stage in after.stages if after.status in ("processing", "revealed") else ():
+            fresh = stage.status == "due" and ("stage", stage.name) not in old
+            if fresh and stage.name in code and stage.name not in self.stages.limited:
+                provider = self.stages.provider_of(code[stage.name])
+                begin = ask.Begin(stage=stage.name, run=stage.run, provider=provider)
+                return Next(begin, self.owner, self.ids.uuid(), self.clock.now() + self.leases.length)
+        return None
 
     def jitter(self) -> float:
         """0..1, from the port that randomness comes through."""

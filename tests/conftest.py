@@ -74,7 +74,7 @@ def opened(url: str) -> Iterator[Callable[..., Pipeline]]:
     with ExitStack() as stack:
 
         def open_pipeline(**options: Any) -> Pipeline:
-            settings = Settings(table_prefix=prefix, poll=0.05, **options.pop("settings", {}))
+            settings = Settings(table_prefix=prefix, **{"poll": 0.05, **options.pop("settings", {})})
             return stack.enter_context(Pipeline.open(url, settings=settings, **options))
 
         yield open_pipeline

@@ -2,91 +2,32 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from ..errors import StoreBusy
 from ..ports import Append
 from . import sqlite
 from .connections import INHERITED, Lender, OwnLink
 from .tables import Schema
-
-LARGEST = 256  # appends in one commit
-
-
-class Ticket:
-    """An append that waits, and what became of it. `wake` is held until it is settled, or is to lead."""
-
-    __slots__ = ("append", "done", "error", "wake")
-
-    def __init__(self, append: Append) -> None:
-        self.append = append
-        self.done: bool | None = None
-        self.error: BaseException | None = None
-        self.wake = threading.Lock()
-        self.wake.acquire()
-
-    def rouse(self) -> None:
-        with suppress(RuntimeError):  # somebody did already
-            self.wake.release()
-
-    @property
-    def settled(self) -> bool:
-        return self.done is not None or self.error is not None
+from .tickets import Ticket, Turns
 
 
-class GroupCommit:
-    """The one connection that writes. No thread of its own: the first to come leads, the others find it done."""
+class GroupCommit(Turns):
+    """The one connection that writes."""
 
     def __init__(self, lender: Lender, schema: Schema, timeout: float, synchronous: str) -> None:
+        super().__init__(timeout)
         self.lender = lender
         self.schema = schema
-        self.timeout = timeout
         self.usual = f"PRAGMA synchronous={synchronous}"
-        self.lock = threading.Lock()
-        self.waiting: deque[Ticket] = deque()
         self.link: OwnLink | None = None
         self.paused = False
 
     def append(self, append: Append) -> bool:
-        """True when it is on disk, False where its guard matched no row; StoreBusy after `timeout` s of waiting."""
         self.lender.let_pass()
-        ticket, until = Ticket(append), time.monotonic() + self.timeout
-        self.waiting.append(ticket)
-        try:
-            while not ticket.settled:
-                if self.lock.acquire(blocking=False):
-                    batch: list[Ticket] = []
-                    try:
-                        if not ticket.settled:
-                            batch = self.lead(ticket, until)
-                    finally:
-                        self.release()
-                    for other in batch:
-                        other.rouse()
-                elif not ticket.wake.acquire(timeout=max(until - time.monotonic(), 0)):
-                    if self.withdrawn(ticket):
-                        raise StoreBusy("the database's write lock", self.timeout)
-                    ticket.wake.acquire(timeout=1.0)  # a leader has it in hand, and will be done soon
-        except BaseException:
-            self.withdrawn(ticket)  # interrupted: nobody is to write it now
-            self.rouse_first()  # it may have been our turn to lead
-            raise
-        if ticket.error is not None:
-            raise ticket.error
-        return bool(ticket.done)
-
-    def release(self) -> None:
-        """Let go of the lock. Who came while it was held did not get it: the first of them is to try again."""
-        self.lock.release()
-        self.rouse_first()
-
-    def rouse_first(self) -> None:
-        with suppress(IndexError):  # nobody waits
-            self.waiting[0].rouse()
+        return super().append(append)
 
     @contextmanager
     def transaction(self, durable: bool = True) -> Iterator[OwnLink]:
@@ -114,37 +55,20 @@ class GroupCommit:
         finally:
             self.release()
 
-    def withdrawn(self, ticket: Ticket) -> bool:
-        try:
-            self.waiting.remove(ticket)
-        except ValueError:
-            return False
-        return True
-
-    def lead(self, mine: Ticket, until: float) -> list[Ticket]:
-        """Commit what waits, mine among it. A fault of one is not the others': each goes alone then."""
+    def write(self, mine: Ticket, batch: list[Ticket], until: float) -> None:
+        """A fault of one is not the others': each goes alone then."""
         try:
             link = self.begin(until)
         except Exception as error:
-            self.withdrawn(mine)
+            self.waiting.extendleft(ticket for ticket in reversed(batch) if ticket is not mine)
+            batch[:] = [mine]
             mine.error = error
-            return [mine]
-        batch: list[Ticket] = []
-        while self.waiting and len(batch) < LARGEST:
-            batch.append(self.waiting.popleft())
+            return
         try:
             self.commit(link, batch)
         except Exception:
             for ticket in batch:
                 self.commit_alone(ticket, until)
-        except BaseException:
-            # Interrupted: what is not on disk goes back, for those who wait for it to lead themselves.
-            self.waiting.extendleft(t for t in reversed(batch) if t is not mine and not t.settled)
-            for ticket in batch:
-                if ticket.settled:
-                    ticket.rouse()
-            raise
-        return batch
 
     def commit(self, link: OwnLink, batch: list[Ticket]) -> None:
         done: list[bool] = []
@@ -158,10 +82,6 @@ class GroupCommit:
             self.settle(batch, done)  # interrupted, but after the commit
             raise
         self.settle(batch, done)
-
-    def settle(self, batch: list[Ticket], done: list[bool]) -> None:
-        for ticket, ok in zip(batch, done, strict=True):
-            ticket.done = ok
 
     def commit_alone(self, ticket: Ticket, until: float) -> None:
         try:
@@ -229,4 +149,5 @@ class GroupCommit:
     def forget(self) -> None:
         """In a forked child: see Lender.forget."""
         INHERITED.append(self.link)
-        self.lock, self.waiting, self.link, self.paused = threading.Lock(), deque(), None, False
+        super().forget()
+        self.link, self.paused = None, False

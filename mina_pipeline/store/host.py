@@ -171,11 +171,12 @@ class Hosts:
             raise MinaError(SECOND_DOOR)
 
 
-PENDING: WeakKeyDictionary[Connection, dict[tuple[Wake, str], int]] = WeakKeyDictionary()
-"""What a host's open transaction wrote to, by connection: whom to wake, the session, and the version reached."""
+PENDING: WeakKeyDictionary[Connection, dict[tuple[Wake, str], tuple[int, bool]]] = WeakKeyDictionary()
+"""What a host's open transaction wrote to, by connection: whom to wake, the session, and the version reached, with
+whether it brought work that is due."""
 
 
-def announce_after_commit(host: Connection, wake: Wake, session_id: str, version: int) -> None:
+def announce_after_commit(host: Connection, wake: Wake, session_id: str, version: int, work: bool) -> None:
     """Wake the waiting when the host commits, and not if it rolls back.
 
     SQLAlchemy tells of a commit just before it; readers are given the version, and look again until it is there.
@@ -184,13 +185,13 @@ def announce_after_commit(host: Connection, wake: Wake, session_id: str, version
         PENDING[host] = {}
         sa_event.listen(host, "commit", announce_pending)
         sa_event.listen(host, "rollback", forget_pending)
-    PENDING[host][wake, session_id] = version
+    PENDING[host][wake, session_id] = version, work or PENDING[host].get((wake, session_id), (0, False))[1]
 
 
 def announce_pending(host: Connection) -> None:
     pending, PENDING[host] = PENDING.get(host, {}), {}
-    for (wake, session_id), version in pending.items():
-        wake(session_id, version)
+    for (wake, session_id), (version, work) in pending.items():
+        wake(session_id, version, work)
 
 
 def forget_pending(host: Connection) -> None:

@@ -46,7 +46,7 @@ class MemoryTransaction:
             self.end()
         touched, self.touched = self.touched, {}
         for session_id, version in touched.items():
-            self.store.announce(session_id, version)
+            self.store.announce(session_id, version, True)
 
     def rollback(self) -> None:
         self.touched = {}
@@ -100,9 +100,9 @@ class MemoryStore(MemoryWork):
     def listen(self) -> None:
         """There is no other process."""
 
-    def announce(self, session_id: str, version: int) -> None:
+    def announce(self, session_id: str, version: int, work: bool) -> None:
         for callback in self.root.callbacks:
-            callback(session_id, version)
+            callback(session_id, version, work)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -161,7 +161,7 @@ class MemoryStore(MemoryWork):
             tables.by_key["sessions"][(append.session_id,)] = fresh
         version = append.expected + len(append.events)
         if self.transaction is None:
-            self.announce(append.session_id, version)
+            self.announce(append.session_id, version, append.brings_work)
         else:
             self.transaction.touched[append.session_id] = version
         return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -17,13 +16,13 @@ PAUSE = 0.01  # s between two: each takes a lock of the whole server at its comm
 NOBODY = ""
 """The sender of what is no payload of ours; it names nothing, which means: look for yourself."""
 
-Told = Callable[[str | None, int], None]
+Told = Callable[[str | None, int, bool], None]
 
 
-def payload(sender: str, reached: dict[str, int]) -> str:
-    """Who tells, and the version that each session has reached."""
-    text = msgspec.json.encode([sender, list(reached.items())])
-    return text.decode() if len(text) <= LONGEST else msgspec.json.encode([sender, []]).decode()
+def payload(sender: str, reached: dict[str, int], work: bool) -> str:
+    """Who tells, the version that each session has reached, and whether some of it brought work that is due."""
+    text = msgspec.json.encode([sender, list(reached.items()), work])
+    return text.decode() if len(text) <= LONGEST else msgspec.json.encode([sender, [], work]).decode()
 
 
 class Notifier:
@@ -37,13 +36,15 @@ class Notifier:
 
     def reset(self) -> None:
         self.pending: dict[str, int] = {}
+        self.work = False
         self.idle = True
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
         self.stopped = threading.Event()
 
-    def tell(self, session_id: str, version: int) -> None:
+    def tell(self, session_id: str, version: int, work: bool) -> None:
         """Cheap while the thread is busy or pauses: it looks again before it goes idle."""
+        self.work = work or self.work  # before the session: whoever takes that tells of the work with it
         self.pending[session_id] = version
         if self.idle:
             with self.changed:
@@ -58,9 +59,10 @@ class Notifier:
             while self.pending:
                 session_id, version = self.pending.popitem()
                 reached[session_id] = version
+            work, self.work = self.work, False
             try:
                 with self.lender.lend() as link:
-                    link.rows("SELECT pg_notify(%s, %s)", (self.channel, payload(self.sender, reached)))
+                    link.rows("SELECT pg_notify(%s, %s)", (self.channel, payload(self.sender, reached, work)))
             except Exception as error:  # a hint less: they poll
                 logger(__name__).info("not notified", error_type=type(error).__name__)
             self.stopped.wait(PAUSE)
@@ -114,7 +116,7 @@ class Listener:
         try:
             link.cursor.execute(f'LISTEN "{self.channel}"')
             self.pause = PAUSE
-            self.told(None, 0)  # what was told before this moment nobody heard
+            self.told(None, 0, True)  # what was told before this moment nobody heard
             while not self.stopped.is_set():
                 for notification in link.driver.notifies(timeout=0.5):
                     self.heard(notification.payload)
@@ -124,31 +126,36 @@ class Listener:
             link.discard()
 
     def heard(self, text: str) -> None:
-        sender, reached = read(text)
+        sender, reached, work = read(text)
         if sender == self.sender:
             return
         for session_id, version in reached:
-            self.told(session_id, version)
+            self.told(session_id, version, work)
         if not reached:
-            self.told(None, 0)
+            self.told(None, 0, work)
 
     def close(self) -> None:
         self.stopped.set()
         try:
             with self.lender.lend() as link:
-                link.rows("SELECT pg_notify(%s, %s)", (self.channel, payload(self.sender, {})))  # to wake ourselves
+                link.rows(
+                    "SELECT pg_notify(%s, %s)", (self.channel, payload(self.sender, {}, False))
+                )  # to wake ourselves
         except Exception:  # then it wakes by itself
             pass
         if self.thread.is_alive() and self.thread is not threading.current_thread():
             self.thread.join(5.0)
 
 
-def read(text: str) -> tuple[str, list[tuple[str, int]]]:
-    """A payload's sender and sessions; anybody may notify on a channel, so anything else means: look for yourself."""
+Payload = tuple[str, list[tuple[str, int]], bool]
+
+
+def read(text: str) -> Payload:
+    """A payload. Anybody may notify on a channel, so anything else means: look for yourself."""
     try:
-        found: Any = msgspec.json.decode(text, type=tuple[str, list[tuple[str, int]]])
+        found: Payload = msgspec.json.decode(text, type=Payload)
     except msgspec.MsgspecError:
-        return NOBODY, []
+        return NOBODY, [], True
     if any("\0" in session_id for session_id, _ in found[1]):
-        return NOBODY, []  # no database takes such an id, not even to look for it
-    return found[0], found[1]
+        return NOBODY, [], True  # no database takes such an id, not even to look for it
+    return found

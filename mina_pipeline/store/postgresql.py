@@ -55,7 +55,11 @@ def engine(url: URL, settings: Settings) -> Engine:
                 f"SET lock_timeout = {max(1, int(settings.lock_timeout * 1000))};"
                 "SET default_transaction_isolation = 'read committed';"
                 "SET idle_in_transaction_session_timeout = 0;"
-                "SET plan_cache_mode = force_generic_plan"  # every statement of ours finds its few rows by an index
+                # Every statement of ours finds its few rows by an index. A plan that was made while the tables were
+                # still small would read all of them, and a connection keeps its plans.
+                "SET plan_cache_mode = force_generic_plan;"
+                "SET enable_seqscan = off; SET enable_bitmapscan = off;"
+                "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
             )
             connection.autocommit = was
 
@@ -66,7 +70,12 @@ def engine(url: URL, settings: Settings) -> Engine:
 
 
 def append(link: Link, schema: Schema, append: Append) -> bool:
-    """One statement of CTEs. The order of locks is session row, then work row, always.
+    return bool(link.rows(*append_statement(schema, append))[0][0] == 1)
+
+
+def append_statement(schema: Schema, append: Append) -> tuple[str, list[Any]]:
+    """One statement of CTEs, which counts 1 where it took effect. The order of locks is session row, then work row,
+    always.
 
     Each part after the guard reads from it, so where the guard matches no row nothing is written at all.
     """
@@ -96,7 +105,7 @@ def append(link: Link, schema: Schema, append: Append) -> bool:
         values.append(json_rows(events))
     for op in append.ops:
         values += op_values(op, append.at)
-    return bool(link.rows(text, values)[0][0] == 1)
+    return text, values
 
 
 OpShape = tuple[str, str, tuple[str, ...], bool]

@@ -14,6 +14,7 @@ from .connections import Lender
 from .group_commit import GroupCommit
 from .host import Hosts
 from .notify import Listener, Notifier
+from .pipelined import Pipelined
 from .tables import Schema
 
 
@@ -28,6 +29,7 @@ class Shared:
         self.hosts = Hosts(self.lender, schema)
         self.callbacks: list[Wake] = []
         self.writer: GroupCommit | None = None
+        self.pipelined: Pipelined | None = None
         self.notifier: Notifier | None = None
         self.listener: Listener | None = None
         self.listens = False
@@ -44,14 +46,14 @@ class Shared:
     def channel(self) -> str:
         return f"{self.schema.namespace or ''}.{self.schema.prefix}wake"[-63:]
 
-    def told(self, session_id: str | None, version: int) -> None:
+    def told(self, session_id: str | None, version: int, work: bool) -> None:
         for callback in self.callbacks:
-            callback(session_id, version)
+            callback(session_id, version, work)
 
-    def committed(self, session_id: str | None, version: int) -> None:
-        self.told(session_id, version)
+    def committed(self, session_id: str | None, version: int, work: bool) -> None:
+        self.told(session_id, version, work)
         if self.notifier is not None and session_id is not None:
-            self.notifier.tell(session_id, version)
+            self.notifier.tell(session_id, version, work)
 
     def listen(self) -> None:
         """Hear of other processes' commits, on one thread, whoever asks for it and how often."""
@@ -66,7 +68,7 @@ class Shared:
         self.listener.start()
 
     def close(self) -> None:
-        for thread in (self.listener, self.notifier, self.writer):
+        for thread in (self.listener, self.notifier, self.writer, self.pipelined):
             if thread is not None:
                 thread.close()
         self.lender.close()
@@ -91,7 +93,7 @@ class Shared:
         """In a forked child, at its first connection: whoever listened or subscribed in the parent does so here."""
         if self.listens:
             self.listen()
-        self.told(None, 0)
+        self.told(None, 0, True)
 
     def forget(self) -> None:
         """In a forked child: connections, locks and threads are the parent's; ours are made when they are needed."""
@@ -100,8 +102,9 @@ class Shared:
         self.lender.shut = self.lender.shut or (self.writer is not None and not self.paused)
         self.hosts.open.clear()
         self.name = uuid4().hex
-        if self.writer is not None:
-            self.writer.forget()
+        for together in (self.writer, self.pipelined):
+            if together is not None:
+                together.forget()
         if self.notifier is not None:
             self.notifier = Notifier(self.lender, self.channel, self.name)
         self.listener, self.listening = None, threading.Lock()

@@ -22,6 +22,7 @@ from ..text import storable
 from . import feed, postgresql, sqlite
 from .connections import Link, OwnLink, Rows, Values, backoff
 from .host import AUTOCOMMITS, HostLink, announce_after_commit, host_connection
+from .pipelined import Pipelined
 from .refusals import Collided, Locked, Lost, Unprepared, first_line, shown_url
 from .shared import Shared
 from .tables import Schema, build_schema
@@ -43,6 +44,8 @@ class SqlStore(SqlWork):
         self.postgresql = shared.engine.dialect.name == "postgresql"
         self.texts = texts or Texts(shared.schema, self.postgresql)
         self.work = self.texts.work
+        if host is None and self.postgresql:
+            shared.pipelined = Pipelined(shared.lender, shared.schema, shared.settings.lock_timeout, self.append_own)
 
     @property
     def engine(self) -> Engine:
@@ -152,15 +155,17 @@ class SqlStore(SqlWork):
         if self.host is not None:
             done = self.append_inside(self.host, append)
         else:
-            done = self.shared.writer.append(append) if self.shared.writer else self.append_own(append)
+            together = self.shared.writer or self.shared.pipelined
+            done = together.append(append) if together else self.append_own(append)
         if not done:
             self.raise_if_lease_lost(append)
             return False
         version = append.expected + len(append.events)
         if self.host is None:
-            self.shared.committed(append.session_id, version)
+            self.shared.committed(append.session_id, version, append.brings_work)
         else:
-            announce_after_commit(self.host.connection, self.shared.committed, append.session_id, version)
+            given = (append.session_id, version, append.brings_work)
+            announce_after_commit(self.host.connection, self.shared.committed, *given)
         return True
 
     def append_inside(self, host: HostLink, append: Append) -> bool:
@@ -169,9 +174,11 @@ class SqlStore(SqlWork):
         with host.connection.begin_nested():  # all of it or nothing, also where the host carries on after an error
             return sqlite.append_all(host, self.schema, [append])[0]
 
-    def append_own(self, append: Append) -> bool:
-        """One statement on PostgreSQL. Where the connection broke under it, the log says whether it took effect."""
-        uncertain: Lost | None = None
+    def append_own(self, append: Append, uncertain: Lost | None = None) -> bool:
+        """One statement on PostgreSQL. Where the connection broke under it, the log says whether it took effect.
+
+        uncertain: it did so under a try before.
+        """
         lender = self.shared.lender
         for _ in range(TRIES):
             try:

@@ -203,7 +203,7 @@ def build_schema(prefix: str = "mina_", namespace: str | None = None) -> Schema:
         required("attempts", Integer),
         Column("tries", Integer),
         Column("created_at", BigInteger),
-        index("work_due", "due_at"),
+        index("work_due", "due_at", "session_id", "stage"),
         index("work_token", "token"),
         index("work_until", "until"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from soak import share
@@ -45,16 +45,20 @@ def statements(store: SqlStore) -> Iterator[list[str]]:
 
 @contextmanager
 def round_trips(store: SqlStore) -> Iterator[list[str]]:
-    """What libpq writes to its connection: a line for each message, a Sync ends each round trip."""
+    """What libpq writes to its connections: a line for each message, a Sync ends each round trip."""
     with store.shared.lender.lend() as link:
-        driver = link.driver
+        links = [link, *filter(None, [store.shared.pipelined and store.shared.pipelined.link])]
     messages: list[str] = []
-    with tempfile.TemporaryFile() as file:
-        driver.pgconn.trace(file.fileno())
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in links]
+        for link, file in zip(links, files, strict=True):
+            link.driver.pgconn.trace(file.fileno())
         yield messages
-        driver.pgconn.untrace()
-        file.seek(0)
-        lines = file.read().decode().splitlines()
+        lines = list[str]()
+        for link, file in zip(links, files, strict=True):
+            link.driver.pgconn.untrace()
+            file.seek(0)
+            lines += file.read().decode().splitlines()
     sent = (line.split("\t") for line in lines)
     messages += [fields[3].split()[0] for fields in sent if len(fields) > 3 and fields[1] == "F"]
 

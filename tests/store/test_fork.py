@@ -202,7 +202,7 @@ def locks_held(url: str, prefix: str) -> None:
     p.subscribe(lambda event: None)
     threads = p.workers(1)
     a_life(p)
-    locks: list[Any] = [p.relay.changed, threads.woken, log.fallback("test")._logger._lock]
+    locks: list[Any] = [p.relay.changed, threads.idle.changed, log.fallback("test")._logger._lock]
     shared = getattr(p.store, "shared", None)
     if shared is not None and shared.notifier is not None:
         locks += [shared.notifier.changed, shared.lender.lend()]

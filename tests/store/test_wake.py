@@ -293,20 +293,20 @@ def test_notifications_are_coalesced(
     for n in range(499):
         listening.record("s", [Segment(f"Word {n}", n, n + 1)])
     elapsed = time.monotonic() - began
-    told: list[tuple[str, list[tuple[str, int]]]] = []
+    told: list[notify.Payload] = []
     while not told or told[-1][1] != [("s", 500)]:
         told += [notify.read(n.payload) for n in raw.notifies(timeout=SOON, stop_after=1)]
         assert time.monotonic() - began < elapsed + SOON
     assert len(told) <= elapsed / 0.2 + 2
-    versions = [version for _, reached in told for _, version in reached]
+    versions = [version for _, reached, _ in told for _, version in reached]
     assert versions == sorted(set(versions))
 
 
 def test_too_much_for_a_payload(listening: Pipeline, postgres_url: str, prefix: str) -> None:
     """More sessions than a notification can name are told of as `look for yourself`, and all are heard of."""
     sessions = {f"{n}-{'long' * 20}": 1 for n in range(300)}
-    assert notify.read(notify.payload("me", sessions)) == ("me", [])
-    assert len(notify.payload("me", dict(list(sessions.items())[:80]))) <= notify.LONGEST
+    assert notify.read(notify.payload("me", sessions, True)) == ("me", [], True)
+    assert len(notify.payload("me", dict(list(sessions.items())[:80]), False)) <= notify.LONGEST
     heard: list[RecordedEvent] = []
     with listening.subscribe(heard.append):
         until(lambda: bool(listeners(listening, prefix)))

@@ -56,8 +56,9 @@ class OwnTime:
         return getattr(self.store, name)
 
     def append(self, append: Append) -> bool:
-        session = moved(self.clock.now() - append.at, CLOCKED["sessions"])(append.session)
-        return self.store.append(replace(append, session=session, ops=self.stored(append.ops, append.at)))
+        here = self.clock.now()
+        session = moved(here - append.at, CLOCKED["sessions"])(append.session)
+        return self.store.append(replace(append, session=session, ops=self.stored(append.ops, append.at), at=here))
 
     def correct(self, now: int, session_id: str, expected: int, ops: Sequence[Op]) -> bool:
         return self.store.correct(now, session_id, expected, self.stored(ops, now))

@@ -170,11 +170,12 @@ class Process(Body):
         if self.world.chaos and self.world.rng.random() < 0.02:
             raise RuntimeError("a subscriber raises")
 
-    def committed(self, session_id: str | None, version: int) -> None:
+    def committed(self, session_id: str | None, version: int, work: bool) -> None:
         """Something was committed, here or elsewhere."""
         for callback in self.callbacks:
-            callback(session_id, version)
-        self.wake_one()
+            callback(session_id, version, work)
+        if work:
+            self.wake_one()
         self.world.schedule.wake(self.relaying)
 
     # --- doors

@@ -93,13 +93,13 @@ class World:
         if not isinstance(error, EXPECTED):
             self.ledger.broken(0, f"unexpected {type(error).__name__}: {error}")
 
-    def committed(self, session_id: str | None, version: int) -> None:
+    def committed(self, session_id: str | None, version: int, work: bool) -> None:
         """The store's own word: to the process that committed at once, to others perhaps, and later."""
         for process in self.alive:
             if process is self.committing:
-                process.committed(session_id, version)
+                process.committed(session_id, version, work)
             elif self.rng.random() < self.plan.hints:
-                self.schedule.later(int(self.rng.random() * 50_000), hint(process, session_id, version))
+                self.schedule.later(int(self.rng.random() * 50_000), hint(process, session_id, version, work))
 
     # --- processes
 
@@ -214,5 +214,5 @@ class World:
         return max(self.schedule.now, outages) + int(longest) * SECOND + self.jumped + HOUR
 
 
-def hint(process: Process, session_id: str | None, version: int) -> Callable[[], None]:
-    return lambda: None if process.dead else process.committed(session_id, version)
+def hint(process: Process, session_id: str | None, version: int, work: bool) -> Callable[[], None]:
+    return lambda: None if process.dead else process.committed(session_id, version, work)
