@@ -136,7 +136,7 @@ class WorkerThreads:
                     wakes if wakes >= 0 else None,
                 )
         if begun is not None:
-            worker.leave(begun)
+            worker.hand_on(begun)
         if worker in self.hung:
             self.hung.remove(worker)  # it has come back, and another has its place
             self.workers.remove(worker)

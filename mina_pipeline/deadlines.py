@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from . import errands
+from . import errands, telling
 from .attempts import Away, Made
 from .errors import IllegalTransition, LeaseLost
 from .leases import Held
@@ -31,12 +31,12 @@ def cut_off(worker: Worker, held: Held, now: int) -> None:
             stage = worker.stage_of(claimed)
             delay = worker.put_off(held, stage, begun, away) if asked else None
             if delay is not None:
-                worker.tell_waiting(held, away.reason, delay)
+                telling.waiting(worker.observers, held, away.reason, delay)
             else:
                 made = Made.failed(away.reason, away.error_type, away.error)
                 provider = worker.stages.provider_of(stage)
                 after = worker.conclude(claimed, held, begun, made, provider, go_on=False)
-                worker.tell(held, made, after)
+                telling.ended(worker.observers, worker.clock, held, made, after)
     worker.hung = True
     held.let_go()
     if attempt is not None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import commands as ask
+from . import telling
 from .attempts import Away
 from .errors import IllegalTransition, LeaseLost
 from .leases import Held, guarding
@@ -67,7 +68,7 @@ def upgrade(worker: Worker, claimed: Claimed, held: Held) -> None:
         return leave(worker, claimed, "age")
     stage = worker.stage_of(claimed)
     begun = at_claim(claimed.session) or load(worker.store, claimed.session_id)
-    run = worker.stage_run(held, begun, worker.stages.provider_of(stage))
+    run = telling.stage_run(held, begun, worker.stages.provider_of(stage))
     held.attempt = worker.new_attempt(held, worker.stages.asks(stage))
     with worker.observers.running(run):
         made = held.attempt.run(stage, lambda: worker.context(claimed, held, begun, run))
@@ -80,7 +81,7 @@ def upgrade(worker: Worker, claimed: Claimed, held: Held) -> None:
     command = ask.Upgrade(made=worker.concluding(claimed, held, begun, made, run.provider))
     guard = guarding(claimed)
     after = worker.sessions.execute(claimed.session_id, command, guard=guard, actor=worker.owner, seen=begun)
-    return worker.tell(held, made, after)
+    return telling.ended(worker.observers, worker.clock, held, made, after)
 
 
 def later(worker: Worker, claimed: Claimed, held: Held, away: Away) -> None:
@@ -89,7 +90,7 @@ def later(worker: Worker, claimed: Claimed, held: Held, away: Away) -> None:
     pause = min(first * 2.0 ** min(claimed.tries, 30), LONGEST)
     delay = max(int(pause * (0.5 + worker.jitter())), (away.not_before or 0) - now)
     worker.store.postpone(now, claimed.token, delay, tried=away.tried)
-    worker.tell_waiting(held, away.reason, delay)
+    telling.waiting(worker.observers, held, away.reason, delay)
 
 
 def leave(worker: Worker, claimed: Claimed, reason: str) -> None:

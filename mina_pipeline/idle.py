@@ -20,6 +20,12 @@ class Place:
         self.roused = threading.Lock()
         self.roused.acquire()
 
+    def give(self, begun: Loaded | None) -> None:
+        """Rouse one that was taken."""
+        if begun is None:
+            self.worker.part()
+        self.rouse(begun)
+
     def rouse(self, given: Loaded | None = None) -> None:
         """given: a session with a stage that was begun for this worker."""
         self.given = given
@@ -64,9 +70,13 @@ class Idle:
             place.rouse()
 
     def take(self) -> Place | None:
-        """A worker that has nothing to do."""
+        """A worker that has nothing to do, and is at work from here on; to be given something, or nothing."""
         with self.changed:
-            return self.places.pop() if self.places else None
+            place = self.places.pop() if self.places else None
+        if place is None or place.worker.company.join(place.worker):
+            return place
+        place.rouse()
+        return None
 
     def end(self) -> None:
         """Nobody waits any more."""

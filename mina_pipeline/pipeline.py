@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from . import commands as ask
 from .codec import clean, recorded
-from .crew import WorkerThreads, heartbeat
+from .company import Company
+from .crew import WorkerThreads
 from .diagnosis import stuck as stuck_ones
-from .errors import InvalidInput, SessionNotFound, StoreBusy, StoreUnreachable, UpgradeNeeded
+from .errors import InvalidInput, SessionNotFound, UpgradeNeeded
 from .events import Position, RecordedEvent
-from .idle import Place
 from .inputs import check_timezone, checked_segment, identifier, micros, optional_identifier, page_size
 from .llm.breaker import Breakers
-from .log import logger
 from .meeting import Result, Segment
-from .observers import Observer, Observers
+from .observers import Observers
 from .opening import find_provider, known_workflows, open_store
-from .operations import Operations
 from .ports import Clock, FeedStall, Ids, Store
 from .projections import Delays, Row
 from .relay import Relay, Subscription
 from .sessions import Loaded, Sessions, Then, load
 from .settings import Settings
-from .stage_code import StageCode
 from .stages.base import Workflow
 from .states import FOLD_VERSION, INITIAL
 from .system import SystemClock, SystemIds
 from .views import Session, result, session_view
-from .worker import Worker
+from .working import Working
 
 
-class Pipeline(Operations):
+class Pipeline(Working):
     """Sessions over one store. `Pipeline.open(url)` makes one; a context manager; safe to share between threads.
 
     Threads start on first use: the first subscription starts the relay, `workers(n)` workers, and on PostgreSQL the
@@ -62,6 +56,7 @@ class Pipeline(Operations):
         self.handler = self._handler(store)
         self.observers = Observers()
         self.breakers = Breakers(store, clock, ids, settings, self._breaker_changed)
+        self.company = Company()
         self.relay = Relay(store, clock, settings.poll)
         self.threads: list[WorkerThreads] = []
         store.on_commit(self._committed)
@@ -193,7 +188,7 @@ class Pipeline(Operations):
             begun = done if done.begun else None
         finally:
             if place is not None:
-                place.rouse(begun)
+                place.give(begun)
         return self._view(done)
 
     def cancel(
@@ -305,52 +300,6 @@ class Pipeline(Operations):
         self.store.listen()
         return self.relay.subscribe(callback)
 
-    # --- work
-
-    def worker(self) -> Worker:
-        """A worker to step by hand, as a simulation does."""
-        owner = f"{self._process()}:{threading.get_ident()}:{self.ids.uuid()[-6:]}"
-        given = (self.clock, self.ids, self.settings, owner, self.breakers, self.observers)
-        return Worker(self.store, self.handler, self.code, self.provider, *given)
-
-    def run_until_idle(self) -> int:
-        """Do all work that is due now, here, and return how many stages; subscribers have heard of it then."""
-        self.refuse_inside("run_until_idle")
-        worker = self.worker()
-        with heartbeat(worker):
-            while True:
-                now = self.clock.now()
-                again = worker.step(now)
-                if again is None or again > now:
-                    break
-        self.relay.drain()
-        return worker.done
-
-    def workers(self, count: int = 1) -> WorkerThreads:
-        """Worker threads until the block ends: `with p.workers(8): …`
-
-        At the end no more is claimed; what runs has `settings.shutdown_grace` seconds, and is then handed back.
-        """
-        self.refuse_inside("workers")
-        if count < 1:
-            raise InvalidInput("count", f"must be at least 1, not {count}")
-        threads = WorkerThreads(self.worker, count, self.settings, f"{self._process()}:{self.ids.uuid()[-6:]}")
-        self.threads.append(threads)
-        self.store.listen()
-        return threads.start()
-
-    def work(self, stop: threading.Event | None = None) -> None:
-        """Work until `stop` is set or the pipeline is closed, for a background task of the host's:
-        `socketio.start_background_task(p.work)`."""
-        stop = stop or threading.Event()
-        with self.workers() as threads:
-            while not (stop.wait(self.settings.poll) or threads.stop.is_set()):
-                pass
-
-    def observe(self, observer: Observer) -> None:
-        """Let an observer hear what the workers of this process do; see mina_adapters.prometheus, .opentelemetry."""
-        self.observers.add(observer)
-
     # --- inside
 
     def _handler(self, store: Store) -> Sessions:
@@ -358,24 +307,6 @@ class Pipeline(Operations):
         of = self.settings
         delays = Delays(*(int(one * 1e6) for one in (of.recording_grace, of.reveal_deadline, of.upgrade_delay)))
         return Sessions(store, self.clock, self.ids, frozenset(self.code), of.attempts, delays)
-
-    def _process(self) -> str:
-        return f"{socket.gethostname()}:{os.getpid()}"
-
-    def _breaker_changed(self, provider: str, state: str, reason: str | None) -> None:
-        self.observers.breaker(provider, state, reason)
-        if state == "closed":
-            # It is back: what is to be made again begins one by one, slowly at first.
-            stages = StageCode(self.code, self.provider, self.settings).by_provider.get(provider, frozenset())
-            try:
-                self.store.spread(self.clock.now(), stages, int(self.settings.upgrade_pace * 1e6))
-            except (StoreUnreachable, StoreBusy) as error:  # they are due some time anyway
-                logger(__name__).warning("upgrades not spread", error_type=type(error).__name__)
-
-    def _idle_worker(self) -> Place | None:
-        """One of this process that waits for work; what is finalized inside a host's transaction may yet vanish."""
-        threads = () if self.store.inside else self.threads
-        return next((place for one in threads if (place := one.idle.take()) is not None), None)
 
     def _execute(self, *given: Any) -> Session:
         return self._view(self._executed(*given))

@@ -161,7 +161,8 @@ class Wanted:
 
     definitions: those it knows. exclude: session ids that it leaves to others. limits: how many rows of a group of
     stages may be in the hands of all workers at once. no_upgrades: stages whose provider is away. only: this session
-    and stage, due or not, whatever the limits say.
+    and stage, due or not, whatever the limits say. attempts: how often it was claimed before, from so often on and
+    less than so often (None: whatever it is).
     """
 
     definitions: Sequence[tuple[str, int]]
@@ -169,6 +170,7 @@ class Wanted:
     limits: Sequence[tuple[frozenset[str], int]] = ()
     no_upgrades: Collection[str] = ()
     only: tuple[str, str] | None = None
+    attempts: tuple[int, int | None] = (0, None)
 
 
 @dataclass(frozen=True)
@@ -277,10 +279,12 @@ class WorkQueue(Protocol):
         definitions: Sequence[tuple[str, int]],
         exclude: Collection[str] = (),
         limited: Collection[str] = (),
+        attempts: int = 0,
     ) -> int | None:
         """Since when (host's µs) the longest-due stage that nobody holds has been due; None: there is none.
 
-        exclude: session ids, limited: stages that are not looked at."""
+        exclude: session ids, limited: stages that are not looked at; nor what was claimed less often than `attempts`.
+        """
         ...
 
     def spread(self, now: int, stages: Collection[str], pace: int) -> int:

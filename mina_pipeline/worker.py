@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
-
 from . import commands as ask
-from . import deadlines, errands, policies
+from . import deadlines, errands, policies, telling
 from .attempts import Attempt, Away, Made
+from .claiming import Claiming
 from .contexts import Checkpoints, Interrupted, stage_context
 from .errors import (
     IllegalTransition,
@@ -21,100 +16,37 @@ from .errors import (
     StoreUnreachable,
     UpgradeNeeded,
 )
-from .leases import Held, Leases, following, guarding, handed
-from .llm.breaker import Breakers
+from .leases import Held, following, guarding, handed
 from .log import logger
-from .observers import Observers, StageRun
-from .ports import Claimed, Clock, Ids, Store, Wanted
-from .projections import open_work
-from .sessions import Loaded, Next, Sessions, at_claim, load
-from .settings import Settings
-from .stage_code import StageCode
+from .observers import StageRun
+from .ports import Claimed
+from .sessions import Loaded, at_claim, load
 from .stages.base import Stage, StageContext
-from .states import StageState, State
-
-SET_ASIDE = 60_000_000
-"""For how long (µs) a worker leaves a session alone whose log it cannot read."""
-MOST_ASIDE = 500
-
-Key = tuple[str, int]
+from .states import StageState
 
 
-@dataclass
-class Worker:
+class Worker(Claiming):
     """One at a time: claims a row, runs the stage, appends its outcome by the token of the claim."""
 
-    store: Store
-    sessions: Sessions
-    code: Mapping[Key, Mapping[str, Stage]]
-    provider: Any
-    clock: Clock
-    ids: Ids
-    settings: Settings
-    owner: str
-    breakers: Breakers
-    observers: Observers = field(default_factory=Observers)
-    sleep: Callable[[float], None] = time.sleep
-    more: Callable[[], None] = lambda: None
-    # Sessions that we cannot read, and until when (µs) not to look at them; the verdict is this process's alone.
-    aside: dict[str, int] = field(default_factory=dict)
-    ending: bool = False
-    hung: bool = False
-    done: int = 0
-    crowded_until: float = -1.0
-    crowded: bool = False
-
-    @cached_property
-    def definitions(self) -> list[Key]:
-        return list(self.code)
-
-    @cached_property
-    def stages(self) -> StageCode:
-        return StageCode(self.code, self.provider, self.settings)
-
-    @cached_property
-    def leases(self) -> Leases:
-        return Leases(self.store, self.clock, self.settings, self.observers)
-
-    # --- one step
-
-    def step(self, now: int) -> int | None:
-        """Do one piece of work that is due at `now` (µs). The next wake: `now` for at once, None for nothing known."""
-        exclude = [session_id for session_id, until in self.aside.items() if until > now]
-        claimed = self.claim(now, self.wanted(exclude))
-        if claimed is None:
-            due = self.store.next_due(now, self.definitions, exclude)
-            # What is due and was not to be had is locked by another, over a limit, or its provider is away.
-            return due if due is None or due > now else now + int(self.settings.poll * 1e6)
-        self.more()  # there was one, there may be another: somebody else should look while we are at it
-        try:
-            self.carry_out(claimed, now)
-        finally:
-            self.hung = False
-        return self.again(now)
-
     def take_over(self, begun: Loaded, now: int) -> int:
-        """Go on with a stage that was begun for this worker in the append that made it due; then look for more."""
+        """Go on with a stage that was begun for this worker in the append that made it due; then look for more.
+
+        It has joined the company already.
+        """
         try:
             self.carry_out(handed(begun), now, begun)
         finally:
             self.hung = False
+            self.part()
         return now
 
-    def leave(self, begun: Loaded) -> None:
+    def hand_on(self, begun: Loaded) -> None:
         """Such a stage is not for us any more: we are ending."""
+        self.part()
         try:
             self.store.give_back(handed(begun).token)
         except (StoreUnreachable, StoreBusy) as error:  # the lease runs out
             logger(__name__).warning("work not handed back", error_type=type(error).__name__)
-
-    def wanted(self, exclude: Sequence[str]) -> Wanted:
-        asked = self.stages.by_provider.items()
-        away = [stage for provider, stages in asked if self.breakers.of(provider).away() for stage in stages]
-        return Wanted(self.definitions, exclude, self.stages.limits, away)
-
-    def claim(self, now: int, wanted: Wanted) -> Claimed | None:
-        return self.store.claim(now, self.owner, self.ids.uuid(), self.leases.length, wanted)
 
     def carry_out(self, claimed: Claimed, now: int, begun: Loaded | None = None) -> None:
         """Do what was claimed. A session that something is wrong with stops no other; a store's error is raised."""
@@ -144,26 +76,6 @@ class Worker:
             else:
                 errands.upgrade(self, claimed, held)
 
-    def set_aside(self, claimed: Claimed, error: MinaError, now: int) -> None:
-        """Leave a session that we cannot read to others: nothing is stored about it, nor is the claim counted."""
-        if claimed.session_id not in self.aside:
-            session = {"session_id": claimed.session_id, "stage": claimed.stage, "run": claimed.run}
-            if isinstance(error, UpgradeNeeded):
-                unknown = f"{error.what} {error.name}"
-                logger(__name__).warning("session needs a later release", **session, unknown=unknown, known=error.known)
-            else:
-                logger(__name__).error("session cannot be worked on", **session, error_type=type(error).__name__)
-        # Begun anew at the end: the first are those that were set aside longest ago.
-        self.aside.pop(claimed.session_id, None)
-        self.aside[claimed.session_id] = now + SET_ASIDE
-
-    def again(self, now: int) -> int:
-        """When to step again: at once, unless a session that is forgotten for many others may be what is due first."""
-        if len(self.aside) <= MOST_ASIDE:
-            return now
-        forgotten = self.aside.pop(next(iter(self.aside)))
-        return now if forgotten <= now else now + int(self.settings.poll * 1e6)
-
     # --- a stage
 
     def run(self, claimed: Claimed | None, overdue: bool = False, begun: Loaded | None = None) -> None:
@@ -187,16 +99,16 @@ class Worker:
         stage = self.stage_of(claimed)
         provider = self.stages.provider_of(stage)
         begun = begun or self.begin(claimed, provider)
-        run = self.stage_run(held, begun, provider)
+        run = telling.stage_run(held, begun, provider)
         made = self.attempt(stage, claimed, held, begun, run, overdue)
         if isinstance(made, Away):
             delay = self.put_off(held, stage, begun, made)
             if delay is not None:
-                self.tell_waiting(held, made.reason, delay)
+                telling.waiting(self.observers, held, made.reason, delay)
                 return None
             made = self.instead(stage, claimed, held, begun, run, made)
         after = self.conclude(claimed, held, begun, made, provider)
-        self.tell(held, made, after)
+        telling.ended(self.observers, self.clock, held, made, after)
         return after
 
     def fail(self, claimed: Claimed, held: Held, error: Exception) -> Loaded:
@@ -207,7 +119,7 @@ class Worker:
         begun = load(self.store, claimed.session_id)
         made, provider = Made.failed("error", type(error).__name__, str(error)), self.provider.name
         after = self.conclude(claimed, held, begun, made, provider, go_on=False)
-        self.tell(held, made, after)
+        telling.ended(self.observers, self.clock, held, made, after)
         return after
 
     def stage_of(self, claimed: Claimed) -> Stage:
@@ -329,30 +241,6 @@ class Worker:
             **made.fields,
         )
 
-    def may_go_on(self) -> bool:
-        """Whether the session's next stage may begin with this one's end: not if another has waited for too long."""
-        if self.ending:
-            return False
-        if self.clock.monotonic() >= self.crowded_until:  # asked once a second: it is a fact about the whole queue
-            self.crowded_until = self.clock.monotonic() + 1.0
-            now = self.clock.now()
-            aside = [session_id for session_id, until in self.aside.items() if until > now]
-            oldest = self.store.oldest_due(now, self.definitions, aside, self.stages.limited)
-            self.crowded = oldest is not None and now - oldest > self.settings.fair_wait * 1e6
-        return not self.crowded
-
-    def next_stage(self, before: State, after: State) -> Next | None:
-        """A stage that an append makes due, to be begun with it; what was due before may be in another's hands."""
-        old = open_work(before)
-        code = self.code[after.definition, after.definition_version]
-        for stage in after.stages if after.status in ("processing", "revealed") else ():
-            fresh = stage.status == "due" and ("stage", stage.name) not in old
-            if fresh and stage.name in code and stage.name not in self.stages.limited:
-                provider = self.stages.provider_of(code[stage.name])
-                begin = ask.Begin(stage=stage.name, run=stage.run, provider=provider)
-                return Next(begin, self.owner, self.ids.uuid(), self.clock.now() + self.leases.length)
-        return None
-
     def jitter(self) -> float:
         """0..1, from the port that randomness comes through."""
         return int.from_bytes(self.ids.salt()[:4], "big") / 2**32
@@ -373,37 +261,3 @@ class Worker:
     def hand_back(self) -> None:
         """Give what is still running to other workers."""
         self.leases.hand_back()
-
-    # --- what observers hear
-
-    def stage_run(self, held: Held, begun: Loaded, provider: str | None) -> StageRun:
-        claimed, row = held.claimed, begun.row
-        held.run = StageRun(
-            session_id=claimed.session_id,
-            trace_id=row["trace_id"],
-            tenant=row["tenant"],
-            definition=claimed.definition,
-            stage=claimed.stage,
-            run=claimed.run,
-            provider=provider,
-            kind=claimed.kind,
-            takeover=claimed.attempts > 1,
-            claim=claimed.token,
-        )
-        return held.run
-
-    def tell(self, held: Held, made: Made, after: Loaded) -> None:
-        run, row, fields = held.run, after.row, made.fields
-        if run is None or held.told:
-            return
-        held.told = True
-        error_type = fields.get("error_type")
-        self.observers.ended(run, fields["outcome"], fields.get("reason"), held.began_at, self.clock.now(), error_type)
-        if after.state.status == "revealed" and row.get("revealed_at") == row["updated_at"]:
-            finalized_at, revealed_at = row["finalized_at"], row["revealed_at"]
-            self.observers.revealed(run.session_id, run.trace_id, run.tenant, finalized_at, revealed_at)
-
-    def tell_waiting(self, held: Held, reason: str, delay: int) -> None:
-        if held.run is not None and not held.told:
-            held.told = True
-            self.observers.waiting(held.run, reason, delay / 1e6)

@@ -504,7 +504,7 @@ def test_workers_wait_for_a_later_release(pipeline: Pipeline) -> None:
 
 def test_the_sessions_set_aside_are_bounded(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker remembers so many unreadable sessions and no more, and then slows down instead of spinning."""
-    monkeypatch.setattr("mina_pipeline.worker.MOST_ASIDE", 3)
+    monkeypatch.setattr("mina_pipeline.claiming.MOST_ASIDE", 3)
     for n in range(5):
         later_release_writes(pipeline, begun(pipeline, f"s{n}"))
     worker, now = pipeline.worker(), pipeline.clock.now()

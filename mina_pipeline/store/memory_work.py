@@ -111,9 +111,11 @@ class MemoryWork(ABC):
         definitions: Sequence[tuple[str, int]],
         exclude: Collection[str] = (),
         limited: Collection[str] = (),
+        attempts: int = 0,
     ) -> int | None:
         rows = [row for row in list(self._view.by_key["work"].values()) if row["kind"] == "stage" and due(row) <= now]
         rows = [row for row in rows if row["stage"] not in limited and known(row, definitions, exclude)]
+        rows = [row for row in rows if row["attempts"] >= attempts]
         return min((row["due_at"] for row in rows), default=None)
 
     def spread(self, now: int, stages: Collection[str], pace: int) -> int:
@@ -229,6 +231,9 @@ def known(row: Row, definitions: Sequence[tuple[str, int]], exclude: Collection[
 
 
 def claimable(row: Row, wanted: Wanted, full: Collection[str]) -> bool:
+    least, most = wanted.attempts
+    if row["attempts"] < least or (most is not None and row["attempts"] >= most):
+        return False
     if row["kind"] == "timer":
         return True
     return row["stage"] not in full and not (row["kind"] == "upgrade" and row["stage"] in wanted.no_upgrades)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..projections import KEYS
 from . import feed, postgresql, sqlite
 from .tables import Schema
-from .work import WorkTexts
+from .work_texts import WorkTexts
 
 HEADER = ("session_id", "version", "type")
 

@@ -110,7 +110,7 @@ def test_a_stage_handed_over_in_the_end_is_given_back(opened: Open) -> None:
         threads.stop.set()  # the end comes between the append and the handing over
         begun = p._executed(session_id, finalize(), None, None, None, place.worker.next_stage)
         assert begun.begun is not None
-        place.rouse(begun)
+        place.give(begun)
         ended.set()
     assert types(p, session_id) == WHOLE[:3]
     assert p.run_until_idle() == 1

@@ -34,3 +34,13 @@ def poisoned(place: Place, pipeline: Pipeline) -> None:
     check(pipeline, "deadly", tasks="failed")
     assert pipeline.get("deadly").stages["tasks"].reason == "poison"
     assert place.called()["deadly"]["tasks", 1] == CLAIMS
+
+
+def test_nobody_is_poisoned_beside_it(place: Place, template: Process) -> None:
+    """Two threads run both each time, and die together: from the third claim on each is run while nobody else is."""
+    with place.open() as pipeline:
+        begin(pipeline, ["deadly", "beside"])
+        shift = place.shift(DEADLY, threads=2, takes=0.1, finish=True, claims_before_poison=CLAIMS)
+        assert [work_forked(template, shift) for _ in range(CLAIMS + 1)] == [EXIT] * CLAIMS + [0]
+        poisoned(place, pipeline)
+        check(pipeline, "beside")

@@ -93,9 +93,10 @@ class OwnTime:
         definitions: Sequence[tuple[str, int]],
         exclude: Collection[str] = (),
         limited: Collection[str] = (),
+        attempts: int = 0,
     ) -> int | None:
         here = self.clock.now()
-        due = self.store.oldest_due(here, definitions, exclude, limited)
+        due = self.store.oldest_due(here, definitions, exclude, limited, attempts)
         return None if due is None else due - here + now
 
     def spread(self, now: int, stages: Collection[str], pace: int) -> int:
