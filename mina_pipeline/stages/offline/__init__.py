@@ -22,13 +22,22 @@ class OfflineProvider:
         return Ok(analyze(ctx.segments))
 
     def extract_tasks(self, ctx: StageContext) -> Outcome:
+        from .evidence import with_quotes
         from .tasks import extract_tasks
 
-        return Ok(extract_tasks(ctx.segments, meeting_date=ctx.session.date, refined=ctx.refined))
+        tasks = extract_tasks(ctx.segments, meeting_date=ctx.session.date, refined=ctx.refined)
+        return Ok(with_quotes(tasks, _said(ctx)))
 
     def summarize(self, ctx: StageContext) -> Outcome:
+        from .evidence import with_quotes
         from .summary import summarize
+        from .tasks import extract_tasks
 
-        tasks = ctx.results.get("tasks")
-        known = tasks if isinstance(tasks, TaskList) else None
-        return Ok(summarize(ctx.segments, refined=ctx.refined, tasks=known))
+        tasks, texts = ctx.results.get("tasks"), ctx.refined
+        if not isinstance(tasks, TaskList):  # a workflow that makes both at once
+            tasks = extract_tasks(ctx.segments, meeting_date=ctx.session.date, refined=texts)
+        return Ok(with_quotes(summarize(ctx.segments, refined=texts, tasks=tasks), _said(ctx)))
+
+
+def _said(ctx: StageContext) -> dict[str, str]:
+    return {segment.segment_id or str(n): segment.text for n, segment in enumerate(ctx.segments)}

@@ -18,13 +18,23 @@ CALENDAR = listed(
 """Left out: what is a common word too (may, march, august, polish)."""
 
 _PRONOUN = frozenset({"i", "i'm", "i've", "i'd", "i'll"})
-_NO_NAMES = listed(
-    "speaker manager project designer expert engineer interface user industrial marketing host guest "
-    "director interviewer interviewee moderator participant person unknown agent customer client caller "
-    "doctor patient teacher student professor phd grad team lead product sales support admin chair room "
-    "channel male female mark bill rob grant will may frank grace hope joy faith rose jack drew chase pat "
-    "ray sue dean guy art"
+_ROLES = listed(
+    "speaker host guest moderator facilitator participant person unknown user agent customer client caller interviewer "
+    "interviewee manager director president chair chairman chairwoman head chief officer secretary treasurer clerk "
+    "coordinator assistant lead team product sales support admin marketing engineer developer designer architect "
+    "analyst consultant expert specialist scientist researcher doctor nurse patient teacher student professor phd grad "
+    "lawyer judge witness operator channel room male female"
 )
+_WORDS_TOO = listed(
+    "mark bill rob grant will may frank grace hope joy faith rose jack drew chase pat ray sue dean guy art"
+)
+_NO_NAMES = _ROLES | _WORDS_TOO
+
+
+def is_role(speaker: str) -> bool:
+    """Whether a speaker label says what somebody is ("Project Manager"), not who."""
+    parts = speaker.lower().split()
+    return any(part in _ROLES for part in parts) and all(len(part) > 1 and part.isalpha() for part in parts)
 
 
 def speaker_names(speakers: Iterable[str | None]) -> frozenset[str]:

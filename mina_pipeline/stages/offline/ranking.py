@@ -13,6 +13,7 @@ from .utterances import Sentence, words
 
 CANDIDATES = 400
 _LONG_ENOUGH, _TOO_LONG = 6, 34
+_BROKEN = 0.6
 
 DECIDED = re.compile(
     r"\b(?:we(?:'ve| have)? (?:all )?(?:decided|agreed|settled)|let's (?:go (?:with|for)|say|make it|keep|use|stick)|"
@@ -45,7 +46,9 @@ class Ranked:
 
 def stem(word: str) -> str:
     """A crude stem, so that plural and singular count as one word."""
-    for ending in ("'s", "ing", "ies", "ed", "es", "s"):
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    for ending in ("'s", "ing", "ed", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)]
     return word
@@ -64,16 +67,31 @@ def rank(sentences: Sequence[Sentence]) -> list[Ranked]:
     # A word that a meeting keeps coming back to is its subject; one that is everywhere is nobody's.
     weight = {s: math.log1p(n) * math.log(total / n + 1) for s, n in frequency.items() if n > 1}
     found = []
+    broken = find_broken(sentences)
     for sentence, own in zip(sentences, stems, strict=True):
         length = len(sentence.text.split())
         if length < _LONG_ENOUGH or len(set(own)) < 3:
             continue
         score = math.fsum(weight.get(s, 0.0) for s in dict.fromkeys(own)) / (len(set(own)) + 4) ** 0.6
         score *= 1 + 0.25 * bool(TELLING.search(sentence.text)) + 0.4 * bool(DECIDED.search(sentence.text))
+        score *= 1.5 if DECIDED.search(sentence.text) and FIRM.search(sentence.text) else 1.0
         score *= 1.3 if sentence.position < 0.08 else 1.15 if sentence.position > 0.93 else 1.0
         score *= 0.8 if length > _TOO_LONG else 1.0
+        score *= _BROKEN if sentence.index in broken else 1.0
         found.append(Ranked(sentence, frozenset(own), score))
     return sorted(found, key=lambda one: (-one.score, one.sentence.index))
+
+
+def find_broken(sentences: Sequence[Sentence]) -> frozenset[int]:
+    """Which (by index) break off, or go on from what their speaker broke off: parts of what was too long to be one."""
+    broken: set[int] = set()
+    before: dict[str | None, Sentence] = {}
+    for sentence in sentences:
+        last = before.get(sentence.speaker)
+        if last is not None and not last.ends_turn and not last.text.endswith((".", "?", "!")):
+            broken.update((last.index, sentence.index))
+        before[sentence.speaker] = sentence
+    return frozenset(broken)
 
 
 def choose(ranked: Sequence[Ranked], budget: int) -> list[Sentence]:

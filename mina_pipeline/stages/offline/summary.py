@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from mina_pipeline.meeting import Cited, Question, Segment, Summary, Task, TaskList
 
-from .language import BACKCHANNELS, FILLERS, STOP_WORDS, asks, is_number
+from .language import asks, looks_english
+from .narrative import Line, narrate
+from .phrases import find_nouns
+from .polish import polished
 from .ranking import DECIDED, FIRM, RISKY, choose, content_stems, rank
-from .utterances import Sentence, norm, sentences, words
+from .themes import brief, topics
+from .utterances import Sentence, norm, sentences, size_of, words
 
 WORDS = 350
-_KEY_POINTS, _DECISIONS, _QUESTIONS, _RISKS, _STEPS, _TOPICS = 7, 8, 8, 5, 10, 6
+_KEY_POINTS, _DECISIONS, _QUESTIONS, _RISKS, _STEPS = 7, 8, 8, 5, 10
 _ANSWER_WINDOW = 6
-_SAYS_LITTLE = STOP_WORDS | BACKCHANNELS
-_OPENING = re.compile(
-    r"^(?:(?:okay|ok|so|well|and|but|yeah|yes|right|alright|now|then|oh|no|because|like|actually|basically|i mean|"
-    r"you know|i think|i guess|i suppose|um|uh)[,.]?\s+)+",
-    re.IGNORECASE,
-)
-_TRAILING = re.compile(
-    r"(?:[,.]?\s+(?:and|but|so|or|because|the|a|an|to|of|if|that|which|um|uh|like|you know|i mean|is|it's|with|in|for|"
-    r"we|i|they|you))+[.,?!]?$",
-    re.IGNORECASE,
-)
 _LEFT_OPEN = re.compile(
     r"\b(?:leave (?:that|this|it) open|(?:don't|do not) know|no idea|not sure|nobody (?:here )?knows|open question|"
     r"can't (?:say|tell|answer)|have to find out|come back to (?:that|this))\b",
@@ -48,118 +41,51 @@ def summarize(
     if not said:
         return Summary()
     ranked = rank(said)
-    budget = min(WORDS, max(60, sum(len(s.text.split()) for s in said) // 6))
-    chosen = choose(ranked, budget) or said[:3]
-    shown = clipped([(sentence, polished(sentence.text)) for sentence in chosen], WORDS)
+    todo = (tasks or TaskList()).tasks
+    english = looks_english(word for sentence in said for word in words(sentence.text))
+    nouns = find_nouns(said) if english else frozenset[str]()
+    chosen = choose(ranked, min(WORDS, max(60, size_of(said) // 6))) or said[:3]
+    lines = [Line(polished(sentence.text), sentence.ids) for sentence in chosen]
+    if english:
+        lines = narrate(said, ranked, supported(todo, segments), nouns) or lines
+    shown = clipped(lines, WORDS)
     decided = decisions(said)
     key = [sentence for sentence in choose(ranked, 180) if sentence not in decided][:_KEY_POINTS] or chosen[:3]
     top = ranked[0].sentence if ranked else said[0]
     return Summary(
-        brief=brief(said, top),
-        detailed=" ".join(text for _, text in shown),
+        brief=brief(said, top, nouns),
+        detailed=" ".join(line.text for line in shown),
         key_points=tuple(cited(sentence) for sentence in key),
         decisions=tuple(cited(sentence) for sentence in decided),
         risks=tuple(cited(r.sentence) for r in ranked if RISKY.search(r.sentence.text))[:_RISKS],
         questions=questions(said),
-        topics=topics(said),
-        next_steps=tuple(step(task) for task in (tasks or TaskList()).tasks[:_STEPS]),
-        evidence=tuple(dict.fromkeys(i for sentence, _ in shown for i in sentence.ids)),
+        topics=topics(said, nouns),
+        next_steps=tuple(step(task) for task in todo[:_STEPS]),
+        evidence=tuple(dict.fromkeys(i for line in shown for i in line.ids)),
     )
 
 
-def polished(text: str) -> str:
-    """A sentence as it is shown: without leading and trailing small talk, capitalised, closed."""
-    out = _OPENING.sub("", text.strip())
-    out = " ".join(without_stutter(word for word in out.split() if norm(word) not in FILLERS))
-    out = (_TRAILING.sub("", out) or text).strip(" ,;-")
-    out = re.sub(r"\bi(?='|\b)", "I", out)
-    out = out[:1].upper() + out[1:]
-    return out if out[-1:] in ".?!…" else out + "."
-
-
-def without_stutter(said: Iterable[str]) -> Iterable[str]:
-    """Words that are not said twice in a row; numbers and emphasis are."""
-    before = ""
-    for word in said:
-        now = norm(word)
-        if now != before or is_number(now) or now in ("very", "no", "really"):
-            yield word
-        before = now
+def supported(tasks: Iterable[Task], segments: Sequence[Segment]) -> list[Task]:
+    """The tasks that the transcript shows, with what they cite of it: others are not the meeting's."""
+    ids = {segment.segment_id or str(n) for n, segment in enumerate(segments)}
+    found = [replace(task, evidence=tuple(i for i in task.evidence if i in ids)) for task in tasks]
+    return [task for task in found if task.evidence]
 
 
 def cited(sentence: Sentence) -> Cited:
     return Cited(text=polished(sentence.text), evidence=sentence.ids)
 
 
-def clipped(shown: Iterable[tuple[Sentence, str]], limit: int) -> list[tuple[Sentence, str]]:
-    """Whole sentences up to so many words."""
-    kept: list[tuple[Sentence, str]] = []
+def clipped(lines: Iterable[Line], limit: int) -> list[Line]:
+    """Whole lines up to so many words."""
+    kept: list[Line] = []
     left = limit
-    for sentence, text in shown:
-        left -= len(text.split())
+    for line in lines:
+        left -= len(line.text.split())
         if left < 0:
             break
-        kept.append((sentence, text))
+        kept.append(line)
     return kept
-
-
-def brief(said: Sequence[Sentence], top: Sentence) -> str:
-    """One or two sentences: who talked about what, and the most telling thing that was said."""
-    people = [name for name in dict.fromkeys(s.speaker for s in said) if name]
-    themes = labels(said, 3)
-    parts = []
-    if themes:
-        who = f"{listing(people)} talked" if 0 < len(people) <= 6 else "The meeting was"
-        parts.append(f"{who} about {listing(themes)}.")
-    return " ".join([*parts, polished(top.text)])
-
-
-def listing(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
-
-
-def labels(said: Sequence[Sentence], count: int, common: frozenset[str] = frozenset()) -> list[str]:
-    """The words and pairs of words that these sentences come back to most."""
-    single, pairs = Counter[str](), Counter[tuple[str, str]]()
-    for sentence in said:
-        own = words(sentence.text)
-        for at, word in enumerate(own):
-            if not telling(word) or word in common:
-                continue
-            single[word] += 1
-            if at and telling(own[at - 1]) and own[at - 1] != word:
-                pairs[own[at - 1], word] += 1
-    scored = [(n * 2.2, " ".join(pair)) for pair, n in pairs.items() if n > 1]
-    scored += [(float(n), word) for word, n in single.items()]
-    found: list[str] = []
-    for _, label in sorted(scored, key=lambda item: (-item[0], item[1])):
-        if not any(set(content_stems(label)) & set(content_stems(other)) for other in found):
-            found.append(label)
-        if len(found) == count:
-            break
-    return found
-
-
-def telling(word: str) -> bool:
-    return len(word) > 3 and word.isalpha() and not is_number(word) and word not in _SAYS_LITTLE
-
-
-def topics(said: Sequence[Sentence]) -> tuple[Cited, ...]:
-    """The meeting in equal stretches, each under what it comes back to, with where that is said."""
-    count = max(1, min(_TOPICS, len(said) // 25))
-    size = -(-len(said) // count)
-    found: list[Cited] = []
-    seen: set[str] = set()
-    for start in range(0, len(said), size):
-        stretch = said[start : start + size]
-        own = [label for label in labels(stretch, 4) if label not in seen][:2]
-        if not own:
-            continue
-        seen.update(own)
-        stems = {s for label in own for s in content_stems(label)}
-        where = [s for s in stretch if stems & set(content_stems(s.text))][:3]
-        found.append(Cited(text=listing(own), evidence=tuple(dict.fromkeys(i for s in where for i in s.ids))))
-    return tuple(found)
 
 
 def decisions(said: Sequence[Sentence]) -> list[Sentence]:

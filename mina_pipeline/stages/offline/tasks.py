@@ -13,25 +13,16 @@ from itertools import pairwise
 from ...meeting import Segment, Task, TaskList
 from .dates import parse_due
 from .language import FILLERS, STOP_WORDS, listed, tokens
+from .titles import WORK, cased, from_verb, says_what, title_of
 from .utterances import Sentence, sentences
 
-_THRESHOLD = 0.5
+_THRESHOLD = 0.4
 _FIRM = 0.2
 _SHORT_MEETING = 60
 _ANY_DAY = date(2000, 1, 3)
 _ARTICLES = listed("the a an our this that my your its")
-_RECAP_SEGMENTS = 25
-_TITLE = 80
+_RECAP_SEGMENTS, _MOST = 25, 30
 
-# What people do after a meeting. Others ("press", "click") are said of the thing that is discussed.
-_WORK = listed(
-    "send email e-mail mail write type prepare check find look investigate research review draft update "
-    "schedule book call contact organise organize arrange finish complete make create design draw build fix "
-    "work share put talk ask set discuss deliver present test try bring collect gather report summarise "
-    "summarize think provide upload circulate confirm evaluate compile document implement deploy order buy "
-    "follow sort get develop focus submit print model remember attach decide define handle chase ping read study "
-    "analyse analyze plan post forward file merge run figure"
-)
 _FIRM_WORK = listed(
     "send email e-mail mail write type prepare check investigate research review draft update schedule book contact "
     "organise organize arrange share circulate confirm upload compile submit summarise summarize attach follow "
@@ -75,6 +66,7 @@ _NOTHING = re.compile(r" (?:nothing|anything|everything else)\b")
 _MINUTES = re.compile(
     r"\b(?:(?:type|write|make|writing|typing|making|put|send)\b.{0,24}\b(?:minutes|report|summary|notes))\b"
 )
+_PARTS = re.compile(r"\w+")
 _AGENT = r"[a-z]{3,}(?:er|or|ert|ist|ive|ian|ant)\b"
 _URGENT = re.compile(r"\b(?:urgent(?:ly)?|asap|as soon as possible|immediately|right away|critical|emergency)\b")
 _HIGH = re.compile(r"\b(?:important|priority|crucial|must|essential|top of the list|make sure|deadline|key)\b")
@@ -91,21 +83,22 @@ _TYPES = (
     ),
     ("follow_up", re.compile(r"\b(?:follow[- ]up|get back to|check in|touch base|call|ping|chase|remind|catch up)\b")),
 )
-_TRAILING = listed(
-    "and but so or um uh because the a an to of that which i you we it's in on for with if as like is are be "
-    "i'm we're you're my our your well okay then yeah i'll we'll you'll"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A possible task: `at` counts the words of its sentence, `rank` is how sure it is."""
+    """A possible task: `at` and `verb` count the words of its sentence, `rank` is how sure it is.
+
+    `at`: where it begins, be it with whose it is; `verb`: where what is to be done begins; `action`: the words from
+    `at` on.
+    """
 
     sentence: int
     at: int
+    verb: int
     rank: float
     owner: str | None
-    action: str = ""
+    action: tuple[str, ...] = ()
 
 
 def extract_tasks(
@@ -142,6 +135,7 @@ class _People:
         # A word that follows an article is a thing ("the project will"), not somebody's name.
         things = {w for s in segments for a, w in pairwise(tokens(s.text)) if a in _ARTICLES and w in counts}
         self._patterns: list[tuple[str, re.Pattern[str]]] = []
+        self._by_word: dict[str, list[int]] = {}
         for label, words in parts.items():
             if not any(len(word) > 2 for word in words):
                 continue
@@ -151,12 +145,16 @@ class _People:
                 ways.append(rf"{re.escape(words[0])}(?= (?:{_DUTY}|can|could|would)\b)")
             if len(words) > 1 and len(words[-1]) > 5 and words[0] in own:
                 ways.append(rf"{re.escape(words[0])} {re.escape(words[-1][:5])}\w*")
+            for word in {part for w in (*own, words[-1]) for part in _PARTS.findall(w)}:
+                self._by_word.setdefault(word, []).append(len(self._patterns))
             self._patterns.append((label, re.compile(rf"\b(?:{'|'.join(ways)})(?!\w)")))
 
     def named(self, text: str) -> list[tuple[int, int, str]]:
         """Where `text` (lower case) names a speaker: (start, end, label), in order."""
-        hits = [(m.start(), m.end(), label) for label, p in self._patterns for m in p.finditer(text)]
-        return sorted(hits)
+        # Every way to name somebody has the label's last word or one of its own: few of many speakers come in question.
+        likely = {n for word in _PARTS.findall(text) if (near := self._by_word.get(word)) for n in near}
+        found = (self._patterns[n] for n in likely)
+        return sorted((m.start(), m.end(), label) for label, p in found for m in p.finditer(text))
 
 
 def _candidates(
@@ -171,8 +169,9 @@ def _candidates(
         base -= 0.25
     out: list[_Found] = []
 
-    def add(start: int, rank: float, owner: str | None) -> None:
-        out.append(_Found(sentence.index, text.count(" ", 0, start), base + rank, owner))
+    def add(start: int, verb: int, rank: float, owner: str | None) -> None:
+        at, done = text.count(" ", 0, start), text.count(" ", 0, verb)
+        out.append(_Found(sentence.index, at, done, base + rank, owner))
 
     names = people.named(text)
 
@@ -183,34 +182,34 @@ def _candidates(
     for start, end, label in names:
         duty = _SOMEONE_DUTY.match(text, end)
         if duty and duty["verb"] not in _IDLE:
-            add(start, 0.4 + _work(duty["verb"]), label)
-        elif recap and _SOMEONE_WORKS.match(text, end):
-            add(start, 0.4, label)
+            add(start, duty.start("verb"), 0.4 + _work(duty["verb"]), label)
+        elif recap and (works := _SOMEONE_WORKS.match(text, end)):
+            add(start, works.start("verb"), 0.4, label)
         elif recap and sentence.position > 0.8 and len(words) > 3:
             handed = _HANDED.match(text, end) or re.search(r"\b(?:as|for|and)(?: the| our)? $", text[:start])
-            add(start, 0.3 if handed else 0.15, label)
+            add(start, min(end + 1, len(text)), 0.3 if handed else 0.15, label)
     for found in _SELF.finditer(text):
         if (work := _work(found["verb"])) and not _NOTHING.match(text, found.end()):
             sure = found.group().startswith(("i'll", "i will")) and work == _FIRM
-            add(found.start(), (0.3 if sure else 0.15) + work, sentence.speaker)
+            add(found.start(), found.start("verb"), (0.3 if sure else 0.15) + work, sentence.speaker)
     for found in _ASK.finditer(text):
         if work := _work(found["verb"]):
             named = any(end <= found.start() + 1 <= end + 8 for _, end, _ in names)
             if named or work == _FIRM:
-                add(found.start(), (0.35 if named else 0.25) + work, addressed(found.start(), -1))
+                add(found.start(), found.start("verb"), (0.35 if named else 0.25) + work, addressed(found.start(), -1))
     for found in _YOU.finditer(text):
         if work := _work(found["verb"]):
-            add(found.start(), 0.15 + work, addressed(found.start(), 1))
+            add(found.start(), found.start("verb"), 0.15 + work, addressed(found.start(), 1))
     for found in _WE.finditer(text):
         if recap and (work := _work(found["verb"])):
-            add(found.start(), 0.05 + work, None)
+            add(found.start(), found.start("verb"), 0.05 + work, None)
     for found in _NAMED.finditer(joined):
         name = found["name"]
         if name.lower() not in STOP_WORDS | FILLERS and not people.named(name.lower()) and _work(found["verb"]):
-            add(found.start(), 0.3 + _work(found["verb"]), name)
+            add(found.start(), found.start("verb"), 0.3 + _work(found["verb"]), name)
     minutes = _MINUTES.search(text)
     if minutes and not out and sentence.position > 0.5:
-        add(minutes.start(), 0.25, sentence.speaker if re.search(r"\bi\b", text) else None)
+        add(minutes.start(), minutes.start(), 0.25, sentence.speaker if re.search(r"\bi\b", text) else None)
     return _bounded(words, out)
 
 
@@ -219,8 +218,8 @@ def _bounded(words: Sequence[str], found: Sequence[_Found]) -> list[_Found]:
     out: list[_Found] = []
     for one in found:
         ends = [other.at for other in found if other.at > one.at and other.owner != one.owner]
-        action = " ".join(words[one.at : min(ends, default=len(words))])
-        dated = parse_due(action, _ANY_DAY) is not None
+        action = tuple(words[one.at : min(ends, default=len(words))])
+        dated = parse_due(" ".join(action), _ANY_DAY) is not None
         out.append(replace(one, action=action, rank=one.rank + (0.2 if dated else 0.0)))
     return out
 
@@ -246,7 +245,7 @@ def _work(verb: str) -> float:
     stems = (verb, verb[:-3], verb[:-3] + "e") if verb.endswith("ing") else (verb,)
     if any(stem in _FIRM_WORK for stem in stems):
         return _FIRM
-    return 0.1 if any(stem in _WORK and stem not in _IDLE for stem in stems) else 0.0
+    return 0.1 if any(stem in WORK and stem not in _IDLE for stem in stems) else 0.0
 
 
 def _other(said: Sequence[Sentence], sentence: Sentence, step: int) -> str | None:
@@ -261,12 +260,12 @@ def _other(said: Sequence[Sentence], sentence: Sentence, step: int) -> str | Non
 def _best(said: Sequence[Sentence], found: Sequence[_Found], segments: int) -> list[_Found]:
     """The surest candidates, doubles left out: the same words, or the same person a moment apart."""
     kept: list[tuple[_Found, frozenset[str]]] = []
-    limit = 4 + segments // 100
+    limit = min(_MOST, 4 + segments // 100)
     for one in sorted(found, key=lambda f: (-f.rank, f.sentence, f.at)):
         if one.rank < _THRESHOLD or len(kept) >= limit:
             break
-        content = _content(one.action)
-        if content and not any(_same(said, one, content, *other) for other in kept):
+        content = _content(" ".join(one.action))
+        if content and says_what(_title(one)) and not any(_same(said, one, content, *other) for other in kept):
             kept.append((one, content))
     return [one for one, _ in kept]
 
@@ -284,6 +283,10 @@ def _distinct(a: frozenset[str], b: frozenset[str], one: _Found, other: _Found) 
     return one.sentence != other.sentence and min(one.rank, other.rank) >= _THRESHOLD + _FIRM and not a & b
 
 
+def _title(found: _Found) -> str:
+    return title_of(from_verb(found.action[found.verb - found.at :] or found.action))
+
+
 def _content(text: str) -> frozenset[str]:
     return frozenset(w for w in tokens(text) if w not in STOP_WORDS and w not in FILLERS and len(w) > 2)
 
@@ -293,48 +296,23 @@ def _as_task(
 ) -> Task:
     sentence = said[found.sentence]
     low = sentence.text.lower()
-    due = parse_due(found.action, base) or parse_due(sentence.text, base)
-    first = segments[sentence.marks[found.at]].segment_id or str(sentence.marks[found.at])
-    evidence = (first, *(i for i in sentence.ids if i != first))
+    due = parse_due(" ".join(found.action), base) or parse_due(sentence.text, base)
+    # The words of the task first: the sentence may have begun long before.
+    marks = dict.fromkeys((*sentence.marks[found.at : found.at + len(found.action)], *sentence.marks))
+    evidence = tuple(segments[mark].segment_id or str(mark) for mark in marks)
     shown = " ".join(refined[i] for i in sentence.ids if refined.get(i))
     kind = next((name for name, pattern in _TYPES if pattern.search(low)), "action_item")
     priority = (
         "urgent" if _URGENT.search(low) else "high" if _HIGH.search(low) else "low" if _LOW.search(low) else "medium"
     )
     return Task(
-        title=_cased(_title(found.action), shown),
+        title=cased(_title(found), shown),
         description=shown or sentence.text,
         task_type=kind,
         priority=priority,
         assigned_to=found.owner,
         due_date=due.date.isoformat() if due else None,
-        due_text=_cased(due.text, shown) if due else None,
+        due_text=cased(due.text, shown) if due else None,
         confidence_score=round(max(0.0, min(1.0, found.rank)), 2),
         evidence=evidence,
     )
-
-
-def _cased(text: str, shown: str) -> str:
-    """`text` with the capitals that its words have in `shown`, the corrected text, away from sentence starts."""
-    capital = {w.strip(".,;:?!").lower(): w.strip(".,;:?!") for w in shown.split()[1:] if w[:1].isupper()}
-    words = text.split()
-    return " ".join(capital.get(w, w) if w.islower() else w for w in words)
-
-
-_LEADING = re.compile(
-    rf"^(?:i'll|i will|i'm going to|i'm gonna|i am going to|i can|i have to|i need to|i'd better|let me|"
-    rf"(?:can|could|would|will) you|please|(?:you|we) ?(?:all )?{_DUTY}) {_HEDGE}",
-    re.IGNORECASE,
-)
-
-
-def _title(action: str) -> str:
-    """The words of the action without its "i'll" or "could you", hesitations and a broken-off end."""
-    words = [w for w in action.split() if w.strip(".,?!").lower() not in FILLERS]
-    text = " ".join(w for n, w in enumerate(words) if not n or w.lower() != words[n - 1].lower())
-    shorter = _LEADING.sub("", text, count=1)
-    words = (shorter or text).split()
-    while len(words) > 1 and (len(" ".join(words)) > _TITLE or words[-1].strip(".,?!").lower() in _TRAILING):
-        words.pop()
-    text = " ".join(words).strip(" .,;:?!-\"'")[:_TITLE].strip()
-    return text[:1].upper() + text[1:] if text else "Task"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mina_pipeline.meeting import Segment
@@ -68,6 +68,11 @@ def norm(word: str) -> str:
 def words(text: str) -> list[str]:
     """The words of `text` as they are compared, hesitations left out."""
     return [w for w in (norm(part) for part in text.split()) if w and w not in HESITATIONS]
+
+
+def size_of(said: Iterable[Sentence]) -> int:
+    """How many words these are."""
+    return sum(len(sentence.marks) for sentence in said)
 
 
 def sentences(segments: Sequence[Segment], refined: Mapping[str, str] | None = None) -> list[Sentence]:

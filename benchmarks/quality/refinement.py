@@ -1,23 +1,17 @@
-"""Offline refinement against what people wrote: python benchmarks/quality_refinement.py DIR.
-
-DIR holds NAME.vtt (raw recogniser output, speaker voice tags) and NAME.reference.json with `human_transcript`,
-a list of {start, speaker, text}. Prints one row a meeting, raw beside refined.
-"""
+"""Offline refinement against the human transcript: casing, sentence ends, fillers left, word errors."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-from mina_pipeline.meeting import Segment
 from mina_pipeline.stages.offline.language import FILLERS
 from mina_pipeline.stages.offline.refinement import refine
 
-_CUE = re.compile(r"(?m)^(\S+)\n([\d:.]+) --> ([\d:.]+)\n<v ([^>]+)>(.*?)(?:</v>)?$")
+from .measures import f1
+from .meetings import Meeting
+
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _LETTERS = re.compile(r"\b(?:[A-Za-z]\. ?){2,}|\b(?:[A-Z]_)+")
 
@@ -29,12 +23,6 @@ class Token:
     word: str
     capital: bool
     ends: bool
-
-
-def ms(stamp: str) -> int:
-    """Milliseconds of HH:MM:SS.mmm."""
-    hours, minutes, seconds = stamp.split(":")
-    return round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * 1000)
 
 
 def tokenise(text: str) -> list[Token]:
@@ -51,11 +39,6 @@ def tokenise(text: str) -> list[Token]:
             continue
         found.append(Token(word.lower(), word[0].isupper(), bool(mark) and mark in ".?!"))
     return found
-
-
-def f1(hits: int, ours: int, theirs: int) -> float:
-    """Harmonic mean of precision and recall."""
-    return 2 * hits / (ours + theirs) if ours + theirs else 0.0
 
 
 def measure(texts: dict[str, str], human: dict[str, str]) -> tuple[float, float, float, float, float]:
@@ -99,30 +82,10 @@ def fillers(texts: dict[str, str]) -> float:
     return 1000 * sum(word in FILLERS for word in words) / max(1, len(words))
 
 
-def main(folder: Path) -> None:
-    """Print the table for every meeting of the folder."""
-    head = "endF1  prec   rec  caseF1   WER  fill"
-    print(f"{'meeting':10} raw: {head}   refined: {head}")
-    sums = [0.0] * 12
-    files = sorted(folder.glob("*.vtt"))
-    for path in files:
-        reference = json.loads(path.with_name(path.stem + ".reference.json").read_text("utf-8"))
-        rows = sorted(reference["human_transcript"], key=lambda row: row["start"])
-        human = joined([(row["speaker"], row["text"]) for row in rows])
-        segments = [
-            Segment(text, ms(start), ms(end), speaker, None, cue)
-            for cue, start, end, speaker, text in _CUE.findall(path.read_text("utf-8"))
-        ]
-        segments.sort(key=lambda segment: segment.start_ms)
-        changed = {change.segment_id: change.text for change in refine(segments).changes}
-        raw = joined([(s.speaker or "", s.text) for s in segments])
-        ours = joined([(s.speaker or "", changed.get(s.segment_id or "", s.text)) for s in segments])
-        figures = [*measure(raw, human), fillers(raw), *measure(ours, human), fillers(ours)]
-        sums = [one + two for one, two in zip(sums, figures, strict=True)]
-        print(f"{path.stem:10}" + "".join(f"{figure:7.3f}" for figure in figures))
-    if files:
-        print(f"{'mean':10}" + "".join(f"{figure / len(files):7.3f}" for figure in sums))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def figures(meeting: Meeting) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(raw, refined), each `measure`'s figures and the fillers per 1,000 words."""
+    changed = {change.segment_id: change.text for change in refine(meeting.segments).changes}
+    human = joined([(row["speaker"], row["text"]) for row in meeting.human])
+    raw = joined([(s.speaker or "", s.text) for s in meeting.segments])
+    ours = joined([(s.speaker or "", changed.get(s.segment_id or "", s.text)) for s in meeting.segments])
+    return (*measure(raw, human), fillers(raw)), (*measure(ours, human), fillers(ours))

@@ -1,0 +1,1 @@
+"""What the offline provider makes of real meetings, beside what people made of them."""
