@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .events import StageShape
+from .events import StageShape, Usage
 from .meeting import Segment
 
 ExpectedVersion = int | None
@@ -105,7 +105,8 @@ class Wait(Command, frozen=True, kw_only=True):
 
 
 class Report(Command, frozen=True, kw_only=True):
-    """A worker reports how far a run is; `key` and `value` are a checkpoint to resume from."""
+    """A worker reports how far a run is; `key` and `value` are a checkpoint to resume from, with `hash` and `usage` a
+    receipt."""
 
     name: ClassVar[str] = "report"
     stage: str
@@ -113,6 +114,8 @@ class Report(Command, frozen=True, kw_only=True):
     done: int
     total: int | None = None
     key: str | None = None
+    hash: str | None = None
+    usage: Usage | None = None
     value: Any = None
 
 

@@ -13,8 +13,10 @@ from . import commands as ask
 from .codec import builtins, clean, decode, recorded, typed
 from .errors import LeaseLost
 from .events import StageProgress
+from .interrupted import Interrupted
 from .ports import Claimed, Ids, Store
 from .projections import Row
+from .receipts import Receipts
 from .sessions import Loaded, Sessions, segment
 from .stages.base import Deadline, SessionInfo, StageContext
 from .stages.standard import SHAPES
@@ -25,14 +27,6 @@ for shape in SHAPES.values():
 
 FIELDS = {"refinement": "transcript", "analytics": "analytics", "tasks": "tasks", "summary": "summary"}
 INFO = ("session_id", "id", "title", "meeting_id", "tenant", "started_at", "timezone", "locale")
-
-
-class Interrupted(BaseException):
-    """The store failed under a stage's progress or checkpoint, or the work is another's: no outcome of the stage's."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 @dataclass
@@ -141,7 +135,7 @@ def stage_context(
     loaded: Loaded,
     provider: Any,
     ids: Ids,
-    usage: Callable[[str, int, int, float | None], None],
+    receipts: Receipts,
 ) -> StageContext:
     """The context for a claimed run."""
     claimed = checkpoints.claimed
@@ -154,7 +148,8 @@ def stage_context(
         new_id=ids.uuid,
         checkpoint=checkpoints.checkpoint,
         progress=checkpoints.progress,
-        usage=usage,
+        receipt=receipts,
+        usage=receipts.told,
         _store=checkpoints.store,
         _claimed=claimed,
         _row=loaded.row,

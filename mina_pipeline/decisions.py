@@ -192,11 +192,15 @@ def drop(state: State, command: ask.Drop, session_id: str) -> list[did.Event]:
 
 
 def report(state: State, command: ask.Report, session_id: str) -> list[did.Event]:
-    """A checkpoint of this run, or a late one of a run before; it needs no lease, but a run that has begun."""
+    """A checkpoint of this run, or a late one of a run before; it needs no lease, but a run that has begun.
+
+    A degraded result that is made again begins only with its outcome; what it has paid for until then is kept.
+    """
     permit(state, "stage_progress", command, session_id)
     stage = state.stage(command.stage)
     begun = fire(stage_machine(), stage.status, "stage_progress") is not None
-    if command.run > stage.run or (command.run == stage.run and not begun):
+    upgrades = stage.upgrade and stage.status == "done" and command.hash is not None
+    if command.run > stage.run + upgrades or (command.run == stage.run and not begun):
         raise out_of_turn(state, stage, command, session_id)
     return [did.StageProgress(**msgspec.structs.asdict(command))]
 

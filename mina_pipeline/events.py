@@ -102,13 +102,35 @@ class StageStarted(StageEvent, frozen=True, kw_only=True):
     provider: Kept[str | None] = None
 
 
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an answer was made by and cost: in the host's currency, None where the model has no price.
+
+    in_doubt: whoever had the run before may have bought it too, and died before that was recorded.
+    """
+
+    provider: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    cost: float | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    in_doubt: bool = False
+
+
 class StageProgress(StageEvent, frozen=True, kw_only=True):
-    """A checkpoint: `done` of `total` (None: unknown); `key` and `value` are a stage's own and never leave."""
+    """A checkpoint or a receipt: `done` of `total` (None: unknown); all the rest is the stage's own and never leaves.
+
+    A receipt is a model's answer (`value`) to a part of the work (`key`); `hash` is that of prompt, model and
+    parameters, and `usage` what it cost.
+    """
 
     kind: ClassVar[str] = "stage_progress"
     done: Kept[int]
     total: Kept[int | None] = None
     key: Kept[str | None] = None
+    hash: Kept[str | None] = None
+    usage: Kept[Usage | None] = None
     value: Any = None
 
 

@@ -20,7 +20,7 @@ class Held:
     """One claim. began is in monotonic seconds, began_at in µs.
 
     attempt: what runs. cut: it was cut off, handed back or lost: whatever the stage still makes is nobody's. run: as
-    observers know it, and whether they were told what became of it.
+    observers know it, and whether they were told what became of it. resumed: the run was under way before the claim.
     """
 
     claimed: Claimed
@@ -31,6 +31,7 @@ class Held:
     cut: bool = False
     run: StageRun | None = None
     told: bool = False
+    resumed: bool = False
 
     def let_go(self) -> None:
         """The stage has no time left, and nobody waits for it."""

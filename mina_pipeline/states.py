@@ -17,7 +17,7 @@ from . import events as did
 from .errors import InvalidInput, MinaError
 from .machine import SESSION_FOLD, STAGE_FOLD
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """The version of this release's fold, written beside every snapshot. Raise it by one
 
 - when evolve comes to another state from the same log, or State's stored shape changes: older snapshots are then
@@ -63,6 +63,20 @@ class StageState(msgspec.Struct, frozen=True, omit_defaults=True):
     upgrade: bool = False
 
 
+class Spent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the answers of one model for one run of a stage cost together; cost None where it has no price."""
+
+    stage: str
+    run: int
+    provider: str
+    model: str
+    answers: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = None
+    in_doubt: int = 0
+
+
 class Stats(msgspec.Struct, frozen=True):
     """What finalize answers: total_duration in seconds, average_confidence 0..1 or None."""
 
@@ -96,6 +110,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     segments_version: int = 0
     stages: tuple[StageState, ...] = ()
     changed_tasks: dict[str, tuple[str, ...]] = {}
+    usage: tuple[Spent, ...] = ()
 
     @property
     def public(self) -> str:
@@ -189,8 +204,10 @@ def revealed(state: State, event: did.Revealed) -> State:
 
 def stage_reported(state: State, event: did.StageEvent) -> State:
     stage = state.stage(event.stage)
-    if isinstance(event, did.StageProgress) and event.run != stage.run:
-        return state  # a late checkpoint of an earlier run
+    if isinstance(event, did.StageProgress):
+        state = state if event.usage is None else spent(state, event, event.usage)
+        if event.run != stage.run:
+            return state  # a late one of an earlier run, or the receipt of one that begins with its outcome
     # A run that a person asks for is announced; one that makes a degraded result better begins with its outcome.
     begins = isinstance(event, did.StageRequested) or (isinstance(event, did.StageStarted) and stage.status == "done")
     status = STAGE_FOLD.get((stage.status, event.kind))
@@ -216,6 +233,22 @@ def stage_reported(state: State, event: did.StageEvent) -> State:
         case _:
             stage = replace(stage, status=status, retry_at=None)
     return with_stage(state, stage)
+
+
+def spent(state: State, event: did.StageProgress, usage: did.Usage) -> State:
+    key = (event.stage, event.run, usage.provider, usage.model)
+    old = next((one for one in state.usage if (one.stage, one.run, one.provider, one.model) == key), None)
+    one = old or Spent(*key)
+    one = replace(
+        one,
+        answers=one.answers + 1,
+        tokens_in=one.tokens_in + usage.tokens_in,
+        tokens_out=one.tokens_out + usage.tokens_out,
+        cost=one.cost if usage.cost is None else (one.cost or 0.0) + usage.cost,
+        in_doubt=one.in_doubt + usage.in_doubt,
+    )
+    others = tuple(one if each is old else each for each in state.usage)
+    return replace(state, usage=others if old else (*others, one))
 
 
 def concluded(state: State, stage: StageState, event: did.StageReady | did.StageFailed) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from .meeting import (
 )
 from .ports import Views
 from .projections import Row
-from .states import FOLD_VERSION, State, Stats
+from .states import FOLD_VERSION, Spent, State, Stats
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,25 @@ def session_view(row: Row, state: State | None = None) -> Session:
         metadata=msgspec.json.decode(row["metadata"]),
         finalized_at=row.get("finalized_at"),
         revealed_at=row.get("revealed_at"),
-        usage={},
+        usage=usage_view(state.usage if state else ()),
     )
+
+
+def usage_view(spent: Sequence[Spent]) -> dict[str, Any]:
+    """{tokens_in, tokens_out, cost, in_doubt, stages: {stage: {run: [{provider, model, answers, …}]}}}; cost in the
+    host's currency, None where no model has a price; in_doubt: answers that were perhaps paid for twice."""
+    stages: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for one in spent:
+        fields = {name: getattr(one, name) for name in one.__struct_fields__ if name not in ("stage", "run")}
+        stages.setdefault(one.stage, {}).setdefault(str(one.run), []).append(fields)
+    costs = [one.cost for one in spent if one.cost is not None]
+    return {
+        "tokens_in": sum(one.tokens_in for one in spent),
+        "tokens_out": sum(one.tokens_out for one in spent),
+        "cost": sum(costs) if costs else None,
+        "in_doubt": sum(one.in_doubt for one in spent),
+        "stages": stages,
+    }
 
 
 def column_stats(row: Row) -> Stats | None:

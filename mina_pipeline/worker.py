@@ -6,7 +6,7 @@ from . import commands as ask
 from . import deadlines, errands, policies, telling
 from .attempts import Attempt, Away, Made
 from .claiming import Claiming
-from .contexts import Checkpoints, Interrupted, stage_context
+from .contexts import Checkpoints, stage_context
 from .errors import (
     IllegalTransition,
     LeaseLost,
@@ -16,10 +16,12 @@ from .errors import (
     StoreUnreachable,
     UpgradeNeeded,
 )
+from .interrupted import Interrupted
 from .leases import Held, following, guarding, handed
 from .log import logger
 from .observers import StageRun
 from .ports import Claimed
+from .receipts import Receipts
 from .sessions import Loaded, at_claim, load
 from .stages.base import Stage, StageContext
 from .states import StageState
@@ -98,7 +100,7 @@ class Worker(Claiming):
         """One stage; the session after its outcome, or None where it waits. begun: its _started was appended before."""
         stage = self.stage_of(claimed)
         provider = self.stages.provider_of(stage)
-        begun = begun or self.begin(claimed, provider)
+        begun = begun or self.begin(claimed, held, provider)
         run = telling.stage_run(held, begun, provider)
         made = self.attempt(stage, claimed, held, begun, run, overdue)
         if isinstance(made, Away):
@@ -131,10 +133,11 @@ class Worker(Claiming):
             )
         return code[claimed.stage]
 
-    def begin(self, claimed: Claimed, provider: str) -> Loaded:
+    def begin(self, claimed: Claimed, held: Held, provider: str) -> Loaded:
         """The run's _started, where it has none: a takeover, or the end of a wait, goes on with it."""
         command = ask.Begin(stage=claimed.stage, run=claimed.run, provider=provider)
-        guard, seen = guarding(claimed), at_claim(claimed.session)
+        guard, seen = guarding(claimed), at_claim(claimed.session) or load(self.store, claimed.session_id)
+        held.resumed = seen.state.stage(claimed.stage).status == "running"
         return self.sessions.execute(claimed.session_id, command, guard=guard, actor=self.owner, seen=seen)
 
     def attempt(
@@ -163,7 +166,9 @@ class Worker(Claiming):
         def usage(model: str, tokens_in: int, tokens_out: int, cost: float | None) -> None:
             self.observers.usage(run, model, tokens_in, tokens_out, cost)
 
-        return stage_context(checkpoints, begun, self.provider, self.ids, usage)
+        anew = claimed.kind == "stage" and begun.state.stage(claimed.stage).asked
+        given = (claimed, self.owner, deadline, seconds, anew, held.resumed, usage)
+        return stage_context(checkpoints, begun, self.provider, self.ids, Receipts(self.store, self.sessions, *given))
 
     def waits_until(self, held: Held, was: StageState, policy: str) -> int:
         """Up to when (µs) a run may wait. The session's begin is by the time in `work`: other hosts' clocks are their

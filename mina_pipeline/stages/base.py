@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ..definition import Definition
 from ..errors import DefinitionError
 from ..events import StageShape
+from ..llm.answers import Answer
 from ..meeting import Refinement, Segment
 
 
@@ -97,6 +98,14 @@ class SessionInfo:
         return datetime.fromtimestamp(self.started_at / 1e6, self.zone).date()
 
 
+Receipt = Callable[..., Answer]
+
+
+def unrecorded(_chunk: str, _digest: str, make: Callable[[], Answer], _total: int | None = None) -> Answer:
+    """A receipt in a context that no worker made: nothing is kept."""
+    return make()
+
+
 @dataclass(frozen=True)
 class StageContext:
     """What a stage function gets.
@@ -106,6 +115,9 @@ class StageContext:
     attempt at this run. `checkpoint(key, make)` returns what was stored under the key in this run, or calls
     `make()` and stores its JSON value durably first. `progress(done, total)` tells the watchers.
     `usage(model, tokens_in, tokens_out, cost)` counts what an answer cost, for the operators' metrics.
+    `receipt(chunk, digest, make, total)` returns the model's answer that was recorded for this stage under chunk and
+    digest (SHA-256 hex of prompt, model and parameters), in this run or, unless a person asked for this one, an earlier
+    one; else it calls `make()` and records its Answer before it returns. Progress is told by it. Any thread may call.
     """
 
     session: SessionInfo
@@ -120,6 +132,7 @@ class StageContext:
     checkpoint: Callable[[str, Callable[[], Any]], Any]
     progress: Callable[[int, int | None], None]
     usage: Callable[[str, int, int, float | None], None] = lambda model, tokens_in, tokens_out, cost: None
+    receipt: Receipt = unrecorded
 
     @property
     def idempotency_key(self) -> str:
