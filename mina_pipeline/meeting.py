@@ -112,7 +112,8 @@ class Analytics:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Something to do. `evidence` holds the ids of the segments that show it, the most telling first.
+    """Something to do. `evidence` holds the ids of the segments that show it, the most telling first; `quotes`, in
+    parallel, the words in them.
 
     task_type: action_item | follow_up | decision | research. priority: low | medium | high | urgent.
     `due_date` is ISO (YYYY-MM-DD), parsed from `due_text`, the words that say so. `confidence_score` is 0..1.
@@ -128,6 +129,7 @@ class Task:
     due_text: str | None = None
     confidence_score: float = 0.0
     evidence: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
     completed: bool = False
     task_id: str | None = None
 
@@ -147,10 +149,11 @@ class TaskList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cited:
-    """A statement and the ids of the segments it rests on."""
+    """A statement, the ids of the segments it rests on, and in parallel the words in them."""
 
     text: str
     evidence: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +164,7 @@ class Question:
     answered: bool = False
     answer: str | None = None
     evidence: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .events import Position, RecordedEvent
 from .projections import Op, Row
+
+if TYPE_CHECKING:
+    from .llm.budget import Budget, Limits
 
 
 class Clock(Protocol):
@@ -372,6 +375,10 @@ class Store(EventStore, WorkQueue, Fleet, Views, Protocol):
 
     def using(self, connection: Any) -> Store:
         """The same store inside a transaction of the host's."""
+        ...
+
+    def budget(self, limits: Limits, new_key: Callable[[], str]) -> Budget:
+        """What is counted by all processes over this database, up to these limits."""
         ...
 
     def on_commit(self, callback: Wake) -> None:

@@ -244,8 +244,9 @@ TASK_COLUMNS = tuple(f for f in Task.__dataclass_fields__ if f != "task_id")
 
 def task_columns(task: Row) -> Row:
     row = {column: task[column] for column in TASK_COLUMNS if column in task}
-    if "evidence" in row:
-        row["evidence"] = msgspec.json.encode(row["evidence"]).decode()
+    for listed in ("evidence", "quotes"):
+        if listed in row:
+            row[listed] = msgspec.json.encode(row[listed]).decode()
     return row
 
 
@@ -254,7 +255,8 @@ def tasks_ops(before: State, one: Happened, tasks: Sequence[Row]) -> Iterable[Op
     by_columns: dict[tuple[str, ...], list[Row]] = {}
     for ordinal, task in enumerate(tasks, 1):
         held = before.changed_tasks.get(task["task_id"], ())
-        columns = {c: v for c, v in task_columns(task).items() if c not in held}
+        # Logs of before have tasks without quotes.
+        columns = {c: v for c, v in {"quotes": "[]", **task_columns(task)}.items() if c not in held}
         if not before.changed_tasks.get(task["task_id"]):
             columns.setdefault("completed", False)
         row = {

@@ -188,5 +188,6 @@ def details(views: Views, table: str, session_id: str) -> Row:
 def task(row: Row) -> Task:
     """A row of the tasks table."""
     fields = {name: row[name] for name in Task.__dataclass_fields__}
-    fields["evidence"] = tuple(msgspec.json.decode(row["evidence"] or "[]"))
+    for listed in ("evidence", "quotes"):
+        fields[listed] = tuple(msgspec.json.decode(row[listed] or "[]"))
     return Task(**{**fields, "completed": bool(row["completed"]), "description": row["description"] or ""})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # imports nothing of ours, and knows our tables by heart.
 FIRST = frozenset("meta counters events sessions segments artefacts analytics summaries tasks work".split())
 """The tables that every release of ours has had, without the prefix."""
-OURS = FIRST | {"breakers", "workers"}
+OURS = FIRST | {"breakers", "workers", "budgets", "reservations"}
 """All tables that this release knows."""
 VERSION_TABLE = "alembic_version"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import click
 from rich import box
@@ -28,7 +29,27 @@ def show_session(session: Session, made: Result, artefacts: Iterable[Row] = ()) 
         took = "" if stage.duration_ms is None else f", {stage.duration_ms} ms"
         who = f" by {stage.provider}" if stage.provider else ""
         click.echo(f"  {name:<12} {stage.outcome or stage.status} (run {stage.run}{who}{took})")
+    show_usage(session)
     reveal(session, made, artefacts)
+
+
+def show_usage(session: Session) -> None:
+    """What models cost, by stage and run; nothing where none was asked."""
+    usage = session.usage
+    for stage, runs in usage["stages"].items():
+        for run, answers in runs.items():
+            for one in answers:
+                who = f"{one['provider']} {one['model']}"
+                click.echo(f"  {stage:<12} run {run}: {one['answers']} answers of {who}, {spent(one)}")
+    if usage["stages"]:
+        click.echo(f"  {'in all':<12} {spent(usage)}")
+    if usage["in_doubt"]:
+        click.echo(f"  {usage['in_doubt']} answers may have been paid for twice: whoever asked first died over it")
+
+
+def spent(usage: dict[str, Any]) -> str:
+    cost = "" if usage["cost"] is None else f", cost {usage['cost']:.6g}"
+    return f"{usage['tokens_in']} tokens in, {usage['tokens_out']} out{cost}"
 
 
 def reveal(session: Session, made: Result, artefacts: Iterable[Row] = ()) -> None:

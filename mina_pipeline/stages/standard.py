@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from ..definition import ANALYTICS, PARALLEL, REFINEMENT, STANDARD, SUMMARY, TASKS
 from ..events import StageShape
+from ..log import logger
 from ..meeting import Analytics, Refinement, Summary, Task, TaskList
 from .base import PIPELINE, Degraded, Empty, Ok, Outcome, Stage, StageContext, Workflow
+from .citations import held_against
 
 
 def refine(ctx: StageContext) -> Outcome:
@@ -25,7 +27,7 @@ def extract_tasks(ctx: StageContext) -> Outcome:
     """What was promised, by whom, until when. Task ids are given here, and stay over runs."""
     if not ctx.segments:
         return Empty(TaskList(), "no segments")
-    outcome: Outcome = ctx.provider.extract_tasks(ctx)
+    outcome = held(ctx, ctx.provider.extract_tasks(ctx))
     if isinstance(outcome, (Ok, Degraded)) and isinstance(outcome.artefact, TaskList):
         before = ctx.previous if isinstance(ctx.previous, TaskList) else TaskList()
         return replace(outcome, artefact=identified(outcome.artefact, before, ctx.new_id))
@@ -34,7 +36,18 @@ def extract_tasks(ctx: StageContext) -> Outcome:
 
 def summarize(ctx: StageContext) -> Outcome:
     """What the meeting came to."""
-    return ctx.provider.summarize(ctx) if ctx.segments else Empty(Summary(), "no segments")
+    return held(ctx, ctx.provider.summarize(ctx)) if ctx.segments else Empty(Summary(), "no segments")
+
+
+def held(ctx: StageContext, outcome: Outcome) -> Outcome:
+    """With no citation of what is not in the transcript."""
+    if not isinstance(outcome, (Ok, Degraded)) or not isinstance(outcome.artefact, (TaskList, Summary)):
+        return outcome
+    artefact, dropped = held_against(outcome.artefact, {segment.segment_id or "" for segment in ctx.segments})
+    if dropped:
+        place = {"session_id": ctx.session.session_id, "stage": ctx.stage, "run": ctx.run}
+        logger(__name__).warning("citations dropped", **place, citations=dropped)
+    return replace(outcome, artefact=artefact)
 
 
 def identified(tasks: TaskList, before: TaskList, new_id: Callable[[], str]) -> TaskList:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..codec import recorded
 from ..errors import SECOND_DOOR, LeaseLost, MinaError, StoreBusy
 from ..events import FIRST_ERA, Position, RecordedEvent
 from ..forks import forget_at_fork
+from ..llm.budget import Budget, Limits, MemoryBudget
 from ..ports import Append, FeedStall, Head, Header, Wake
 from ..projections import KEYS, Op, Row
 from .memory_work import MemoryWork, Tables
@@ -194,6 +195,11 @@ class MemoryStore(MemoryWork):
         with self._write() as tables:
             tables.ids += 1
             return tables.ids
+
+    # --- Budgets
+
+    def budget(self, limits: Limits, new_key: Callable[[], str]) -> Budget:
+        return MemoryBudget(limits, new_key)
 
     # --- Views
 

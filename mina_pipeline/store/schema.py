@@ -16,13 +16,14 @@ from .connections import backoff
 from .refusals import Locked, first_line, refusal
 from .tables import Schema
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision of this release. A constant: an up-to-date database is opened without importing Alembic."""
 
 TABLES: dict[str, frozenset[str]] = {
     "0001": frozenset("meta counters events sessions segments artefacts analytics summaries tasks work".split()),
     "0002": frozenset({"breakers", "workers"}),
     "0003": frozenset(),
+    "0004": frozenset({"budgets", "reservations"}),
 }
 """The tables that each revision added, without the prefix."""
 

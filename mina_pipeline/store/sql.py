@@ -15,11 +15,13 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from ..codec import recorded
 from ..errors import LeaseLost, MinaError, MissingExtra, SessionBusy, StoreBusy, StoreUnreachable
 from ..events import FIRST_ERA, Position, RecordedEvent
+from ..llm.budget import Budget, Limits
 from ..ports import Append, FeedStall, Head, Header, Wake
 from ..projections import Op, Row
 from ..settings import Settings
 from ..text import storable
 from . import feed, postgresql, sqlite
+from .budgets import SqlBudget
 from .connections import Link, OwnLink, Rows, Values, backoff
 from .host import AUTOCOMMITS, HostLink, announce_after_commit, host_connection
 from .pipelined import Pipelined
@@ -267,6 +269,11 @@ class SqlStore(SqlWork):
         self.refuse_second_door()
         draw = postgresql.draw_id if self.postgresql else sqlite.draw_id
         return self.writing(lambda link: draw(link, self.schema), durable=False)  # the append that uses it is
+
+    # --- Budgets
+
+    def budget(self, limits: Limits, new_key: Callable[[], str]) -> Budget:
+        return SqlBudget(self.schema, limits, new_key, self.writing, self.reading, self.postgresql)
 
     # --- Views
 

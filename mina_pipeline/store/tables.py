@@ -187,6 +187,7 @@ def build_schema(prefix: str = "mina_", namespace: str | None = None) -> Schema:
         Column("confidence_score", Float),
         Column("evidence", Text),
         required("completed", Boolean),
+        Column("quotes", Text),
     )
     table(
         "work",
@@ -224,6 +225,23 @@ def build_schema(prefix: str = "mina_", namespace: str | None = None) -> Schema:
         required("started_at", BigInteger),
         required("seen_at", BigInteger),
         required("details", Text),
+    )
+    table(
+        "budgets",
+        Column("scope", Text, primary_key=True),
+        Column("name", Text, primary_key=True),
+        required("tokens", BigInteger),
+        required("money", BigInteger),
+        required("reserved_tokens", BigInteger),
+        required("reserved_money", BigInteger),
+    )
+    table(
+        "reservations",
+        Column("key", Text, primary_key=True),
+        required("session_id", Text),
+        required("day", Text),
+        required("tokens", BigInteger),
+        required("money", BigInteger),
     )
     sa.Sequence(f"{prefix}session_ids", metadata=metadata, schema=namespace)
     return Schema(metadata, by_name, prefix, namespace)

@@ -20,7 +20,7 @@ from mina_pipeline.store.tables import Schema, build_schema
 
 LATER = """
 import sqlalchemy as sa
-revision, down_revision = "0004", "0003"
+revision, down_revision = "0005", "0004"
 def upgrade(op, prefix, namespace):
     op.create_table(prefix + "notes", sa.Column("note", sa.Text, primary_key=True), schema=namespace)
     op.add_column(prefix + "work", sa.Column("note", sa.Text), schema=namespace)
@@ -51,10 +51,10 @@ def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A release with one revision more."""
     folder = tmp_path / "versions"
     folder.mkdir()
-    (folder / "0004_notes.py").write_text(LATER)
+    (folder / "0005_notes.py").write_text(LATER)
     home = Path(runner.__file__).parent
     monkeypatch.setattr(
         runner, "scripts", lambda: ScriptDirectory(str(home), version_locations=[str(home / "versions"), str(folder)])
     )
-    monkeypatch.setattr(store_schema, "HEAD", "0004")
-    monkeypatch.setitem(store_schema.TABLES, "0004", frozenset({"notes"}))
+    monkeypatch.setattr(store_schema, "HEAD", "0005")
+    monkeypatch.setitem(store_schema.TABLES, "0005", frozenset({"notes"}))

@@ -92,8 +92,8 @@ def migrate_to_present(engine: Engine, schema: Schema, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         home = Path(runner.__file__).parent
         patch.setattr(runner, "scripts", lambda: ScriptDirectory(str(home)))
-        patch.setattr(store_schema, "HEAD", "0003")
-        assert upgrade(engine, schema, SHOWN) == (None, "0003")
+        patch.setattr(store_schema, "HEAD", "0004")
+        assert upgrade(engine, schema, SHOWN) == (None, "0004")
 
 
 OPENING = """

@@ -139,7 +139,7 @@ def test_the_printed_sql_goes_on_from_a_revision(
     text = upgrade_sql(engine.dialect.name, schema, present(engine, schema, SHOWN))
     assert "notes" in text and "fingerprint" not in text
     run_script(engine, text)
-    assert present(engine, schema, SHOWN) == "0004"
+    assert present(engine, schema, SHOWN) == "0005"
 
 
 def run_script(engine: Engine, text: str) -> None:

@@ -173,9 +173,9 @@ def test_an_older_schema_is_brought_up_to_date(
     before = meta(engine, schema)
     with pytest.raises(SchemaOutdated) as error:
         prepare(engine, schema, SHOWN, auto_migrate=False)
-    assert (error.value.found, error.value.wanted) == ("0003", "0004")
-    assert upgrade(engine, schema, SHOWN) == ("0003", "0004")
-    assert upgrade(engine, schema, SHOWN) == ("0004", "0004")
+    assert (error.value.found, error.value.wanted) == ("0004", "0005")
+    assert upgrade(engine, schema, SHOWN) == ("0004", "0005")
+    assert upgrade(engine, schema, SHOWN) == ("0005", "0005")
     prepare(engine, schema, SHOWN, auto_migrate=False)
     assert "notes" in tables(engine, schema) and meta(engine, schema) == before
 
@@ -199,7 +199,7 @@ def test_a_table_in_the_way_of_the_next_revision_is_refused(
     later.by_name["notes"] = later.metadata.tables[f"{schema.prefix}notes"]
     with pytest.raises(ForeignSchema, match=f"{schema.prefix}notes"):
         prepare(engine, later, SHOWN)
-    assert present(engine, schema, SHOWN) == "0003"
+    assert present(engine, schema, SHOWN) == "0004"
 
 
 @pytest.mark.parametrize(
