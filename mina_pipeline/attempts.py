@@ -17,6 +17,8 @@ from .ports import Clock
 from .settings import LARGEST, Settings
 from .stages.base import Deadline, Degraded, Empty, Ok, Outcome, Stage, StageContext
 
+LEASE = "lease"
+"""The reason of what we broke off ourselves, the lease not being renewed in time."""
 PASSING = (ProviderUnavailable, ConnectionError, TimeoutError)
 """What a stage raises for what may pass by itself."""
 
@@ -122,13 +124,15 @@ class Attempt:
         try:
             made = self.run_code(stage.function, context, passing=PASSING)
         except PASSING as error:
-            self.settle("failed", reason_of(error))
+            reason = reason_of(error)
+            self.settle("released") if reason == LEASE else self.settle("failed", reason)
             return self.away(error, admitted)
         except BaseException:
             self.settle("released")
             raise
-        # A failure of the code's own says nothing of the provider.
-        self.settle("released" if made.fields["outcome"] == "failed" else "succeeded")
+        # A failure of the code's own says nothing of the provider, nor does what was not asked for, to save its price.
+        unasked = made.fields["outcome"] == "failed" or made.fields.get("reason") == "budget"
+        self.settle("released" if unasked else "succeeded")
         return made
 
     def settle(self, how: str, *reason: str) -> None:

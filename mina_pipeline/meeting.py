@@ -43,11 +43,15 @@ class Improvements:
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
-    """The changes refinement made, segment by segment. `confidence` is 0..1, the segments' mean, or None."""
+    """The changes refinement made, segment by segment. `confidence` is 0..1, the segments' mean, or None.
+
+    kept_raw: ids of segments of which a model's text was refused, since it said something else.
+    """
 
     changes: tuple[RefinedSegment, ...] = ()
     improvements: Improvements = Improvements()
     confidence: float | None = None
+    kept_raw: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +88,19 @@ class Keyword:
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentiment:
+    """One window of the meeting. score: -1 negative … 1 positive; label: positive | neutral | negative | mixed."""
+
+    start_ms: int
+    end_ms: int
+    score: float
+    label: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Analytics:
-    """Counted from the segments, no model needed. Durations carry their unit in the name."""
+    """Counted from the segments, no model needed, but for `sentiment`. Durations carry their unit in the name."""
 
     total_duration_minutes: float = 0.0
     word_count: int = 0
@@ -108,6 +122,7 @@ class Analytics:
     longest_monologue_speaker: str | None = None
     pace: tuple[PacePoint, ...] = ()
     keywords: tuple[Keyword, ...] = ()
+    sentiment: tuple[Sentiment, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +151,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskList:
-    """The tasks of a meeting, the surest first."""
+    """The tasks of a meeting, the surest first. dropped_citations: of what was not in the transcript."""
 
     tasks: tuple[Task, ...] = ()
+    dropped_citations: int = 0
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
@@ -184,6 +200,8 @@ class Summary:
     confidence_score: float | None = None
     evidence: tuple[str, ...] = ()
     """The segments `detailed` is drawn from, in its order."""
+    quotes: tuple[str, ...] = ()
+    dropped_citations: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +225,8 @@ class TranscriptLine:
     text: str
     refined_text: str
     confidence: float | None = None
+    kept_raw: bool = False
+    """A model's text was refused here, since it said something else."""
 
 
 @dataclass(frozen=True, kw_only=True)

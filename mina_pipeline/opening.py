@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import InvalidInput, StoreUnreachable, UpgradeNeeded
@@ -41,10 +41,22 @@ def known_workflows(definition: str | Workflow | Sequence[Workflow]) -> list[Wor
 
 
 def find_provider(provider: Any) -> Any:
+    """By its name: openai is configured by MINA_OPENAI_… and OPENAI_…, and makes no request before a stage asks."""
     if provider == "offline":
         from .stages.offline import OfflineProvider
 
         return OfflineProvider()
+    if provider == "openai":
+        from .stages.openai import provider as openai
+
+        return openai()
     if isinstance(provider, str):
-        raise InvalidInput("provider", f'{provider!r} is not here; "offline", or an object of your own')
+        raise InvalidInput("provider", f'{provider!r} is not here; "offline", "openai", or an object of your own')
     return provider
+
+
+def share(provider: Any, store: Store, new_key: Callable[[], str]) -> None:
+    """A provider that keeps to a budget keeps to it together with every process of the database."""
+    share_budget = getattr(provider, "share_budget", None)
+    if share_budget is not None:
+        share_budget(lambda limits: store.budget(limits, new_key))

@@ -172,6 +172,8 @@ def result_ops(before: State, one: Happened, event: StageReady | StageFailed, ou
                 body = {key: value for key, value in artefact.items() if key != "changes"}
             case "tasks" if isinstance(artefact, dict):
                 yield from tasks_ops(before, one, artefact.get("tasks") or [])
+                dropped = artefact.get("dropped_citations")
+                body = {"dropped_citations": dropped} if dropped else None
             case "analytics" if isinstance(artefact, dict):
                 yield Op("upsert", "analytics", (analytics_row(before, one, artefact),))
             case "summary" if isinstance(artefact, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +125,9 @@ def column_stats(row: Row) -> Stats | None:
     return Stats(*(row[name] for name in Stats.__struct_fields__))
 
 
-def transcript_lines(segments: list[Row], run: int | None) -> tuple[TranscriptLine, ...]:
+def transcript_lines(
+    segments: list[Row], run: int | None, kept_raw: Collection[str] = ()
+) -> tuple[TranscriptLine, ...]:
     """Segment rows by start time; the refined text is that of refinement's kept run."""
     return tuple(
         TranscriptLine(
@@ -136,6 +138,7 @@ def transcript_lines(segments: list[Row], run: int | None) -> tuple[TranscriptLi
             row["text"],
             row["refined_text"] if run is not None and row["refined_run"] == run else row["text"],
             row["confidence"],
+            row["segment_id"] in kept_raw,
         )
         for row in sorted(segments, key=lambda row: (row["start_ms"], row["ordinal"]))
     )
@@ -159,7 +162,9 @@ def result(views: Views, session_id: str) -> Result:
                 body = body or {}
                 found["transcript"] = TranscriptResult(
                     **made,
-                    lines=transcript_lines(views.rows("segments", session_id), row["run"]),
+                    lines=transcript_lines(
+                        views.rows("segments", session_id), row["run"], frozenset(body.get("kept_raw") or ())
+                    ),
                     improvements=typed(body.get("improvements") or {}, Improvements),
                     confidence=body.get("confidence"),
                 )
@@ -169,7 +174,8 @@ def result(views: Views, session_id: str) -> Result:
                 found["summary"] = typed({**details(views, "summaries", session_id), **made}, SummaryResult)
             case "tasks":
                 rows = views.rows("tasks", session_id)
-                found["tasks"] = TasksResult(**made, tasks=tuple(task(row) for row in rows))
+                dropped = (body or {}).get("dropped_citations", 0)
+                found["tasks"] = TasksResult(**made, tasks=tuple(map(task, rows)), dropped_citations=dropped)
             case _:
                 found["others"][stage] = StageResult(**made, artefact=body)
     return Result(**found)

@@ -47,6 +47,7 @@ def held(ctx: StageContext, outcome: Outcome) -> Outcome:
     if dropped:
         place = {"session_id": ctx.session.session_id, "stage": ctx.stage, "run": ctx.run}
         logger(__name__).warning("citations dropped", **place, citations=dropped)
+        artefact = replace(artefact, dropped_citations=artefact.dropped_citations + dropped)
     return replace(outcome, artefact=artefact)
 
 

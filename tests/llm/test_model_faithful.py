@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from mina_pipeline.meeting import Segment
 from mina_pipeline.stages.base import Ok
-from mina_pipeline.stages.openai.citations import built
 from mina_pipeline.stages.openai.faithful import Names, why_not
 from mina_pipeline.stages.openai.refinement import corrections
 
@@ -123,7 +122,3 @@ def test_corrections_are_counted_by_kind() -> None:
         "capitalization_fixes": 1,
         "fillers_removed": 1,
     }
-
-
-def test_a_field_that_a_dataclass_does_not_have_is_left_out() -> None:
-    assert built(Segment, text="a", start_ms=0, end_ms=1, quotes=("x",)) == Segment("a", 0, 1)

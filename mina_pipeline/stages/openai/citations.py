@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 from .lines import Line
 from .shapes import Cite
 from .words import find_quote
 
-T = TypeVar("T")
 MOST = 5
 """Citations of one statement."""
 
@@ -55,9 +53,3 @@ def united(evidences: Sequence[Evidence]) -> Evidence:
             found.setdefault(segment_id, quote)
     ids = tuple(found)[:MOST]
     return Evidence(ids, tuple(found[one] for one in ids), sum(one.dropped for one in evidences))
-
-
-def built(shape: type[T], **given: Any) -> T:
-    """A dataclass of `meeting`, with those of the fields given that it has."""
-    known = {one.name for one in fields(shape)}  # type: ignore[arg-type]
-    return shape(**{name: value for name, value in given.items() if name in known})

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...llm.tokens import estimate
 from ...meeting import Cited, Question, Summary, Task
-from .citations import Evidence, built, check, united, whole
+from .citations import Evidence, check, united, whole
 from .lines import Line
 from .shapes import Joined, JoinedQuestion, Reduced, Summarized
 from .words import alike, content, prose
@@ -167,8 +167,7 @@ def as_summary(notes: Notes, next_steps: tuple[Cited, ...], model: str | None) -
     for one in told:
         for segment_id, quote in zip(one.evidence.ids, one.evidence.quotes, strict=True):
             basis.setdefault(segment_id, quote)
-    return built(
-        Summary,
+    return Summary(
         **cited,
         brief=notes.brief,
         detailed=" ".join(one.text for one in told),
@@ -188,16 +187,15 @@ def step(task: Task) -> Cited:
     until = f" ({task.due_text})" if task.due_text else ""
     who = f"{task.assigned_to}: " if task.assigned_to else ""
     text = f"{who}{task.title}{until}"
-    return built(Cited, text=text, evidence=task.evidence, quotes=getattr(task, "quotes", ()))
+    return Cited(text=text, evidence=task.evidence, quotes=task.quotes)
 
 
 def statement(one: Point) -> Cited:
-    return built(Cited, text=one.text, evidence=one.evidence.ids, quotes=one.evidence.quotes)
+    return Cited(text=one.text, evidence=one.evidence.ids, quotes=one.evidence.quotes)
 
 
 def question(one: Point) -> Question:
-    return built(
-        Question,
+    return Question(
         question=one.text,
         answered=one.answered,
         answer=one.answer,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from ...meeting import Improvements, RefinedSegment, Refinement, Segment
 from ...text import clean_text
 from ..offline.language import FILLERS
-from .citations import built
 from .faithful import Names, tokens, why_not
 from .lines import Line
 from .shapes import Refined
@@ -65,8 +64,7 @@ def assemble(
             changes.append(RefinedSegment(segment_id, new))
             counts.update(corrections(segment.text, new))
     known = [segment.confidence for segment in segments if segment.confidence is not None]
-    return built(
-        Refinement,
+    return Refinement(
         changes=tuple(changes),
         improvements=Improvements(**counts),
         confidence=sum(known) / len(known) if known else None,

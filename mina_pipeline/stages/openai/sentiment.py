@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from ...meeting import Sentiment
 from ..offline.analytics import WINDOW_MS
 from .lines import Line
 from .shapes import WindowMood
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sentiment:
-    """One window of the meeting. score: -1 negative … 1 positive; label: positive | neutral | negative | mixed."""
-
-    start_ms: int
-    end_ms: int
-    score: float
-    label: str
 
 
 def window_of(line: Line, start_ms: int) -> int:

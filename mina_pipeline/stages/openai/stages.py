@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...llm.budget import Budget, MemoryBudget
+from ...llm.budget import Budget, Limits, MemoryBudget
 from ...llm.client import ModelClient
 from ...llm.openai_http import OpenAISender
 from ...llm.requests import Request
@@ -19,7 +19,7 @@ from ..base import Degraded, Empty, Ok, Outcome, StageContext
 from ..offline import OfflineProvider
 from . import prompts
 from .asking import Asker, Heard, Part
-from .citations import built, whole
+from .citations import whole
 from .lines import Chunk, Line, cut, lines_of
 from .notes import STEPS, Group, Notes, as_summary, counted, groups, joined, noted, reduced, step
 from .options import Options
@@ -59,6 +59,12 @@ class OpenAIProvider:
     @property
     def name(self) -> str:
         return self.options.name
+
+    def share_budget(self, make: Callable[[Limits], Budget]) -> None:
+        """Count where every process of the database counts, unless there is nothing to keep to, or a budget was
+        given."""
+        if self.options.limits != Limits() and isinstance(self.client.budget, MemoryBudget):
+            self.client.budget = make(self.options.limits)
 
     def refine(self, ctx: StageContext) -> Outcome:
         lines = lines_of(ctx.segments)
@@ -103,7 +109,7 @@ class OpenAIProvider:
             (mood, words_by_window(one.part.lines, start)) for one in heard if one.answer for mood in one.answer.windows
         ]
         fields = {name: getattr(counted.artefact, name) for name in counted.artefact.__dataclass_fields__}
-        return finished(built(Analytics, **fields | {"sentiment": weighed(moods, start, end)}), heard)
+        return finished(Analytics(**fields | {"sentiment": weighed(moods, start, end)}), heard)
 
     def extract_tasks(self, ctx: StageContext) -> Outcome:
         from .tasks import Cited, checked, merged, requoted
@@ -126,7 +132,7 @@ class OpenAIProvider:
             tasks, lost = checked(one.answer.tasks, by_number(one.part), ctx.session.date)
             found.extend(tasks)
             dropped += lost
-        return finished(built(TaskList, tasks=tuple(merged(found)), dropped_citations=dropped), heard)
+        return finished(TaskList(tasks=tuple(merged(found)), dropped_citations=dropped), heard)
 
     def summarize(self, ctx: StageContext) -> Outcome:
         lines = lines_of(ctx.segments)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 from ...meeting import Task
 from ..offline.dates import parse_due
-from .citations import Evidence, built, check, united
+from .citations import Evidence, check, united
 from .lines import Line
 from .shapes import FoundTask
 from .words import alike, content, prose, said_in
@@ -42,8 +42,7 @@ def checked(found: Iterable[FoundTask], lines: Mapping[int, Line], meeting_date:
         due = parse_due(due_text, meeting_date) if due_text else None
         owner = prose(one.assigned_to or "", TITLE)
         owner = speakers.get(owner.casefold(), owner if said_in(owner, texts) else "")
-        task = built(
-            Task,
+        task = Task(
             title=title,
             description=prose(one.description, DESCRIPTION),
             task_type=one.task_type,
@@ -100,6 +99,5 @@ def joined(first: Cited, second: Cited) -> Cited:
 
 def requoted(cited: Cited) -> Cited:
     """The task itself with its evidence."""
-    known = {one.name: getattr(cited.task, one.name) for one in fields(Task)}
-    evidence = {"evidence": cited.evidence.ids, "quotes": cited.evidence.quotes}
-    return Cited(built(Task, **known | evidence), cited.evidence)
+    task = replace(cited.task, evidence=cited.evidence.ids, quotes=cited.evidence.quotes)
+    return Cited(task, cited.evidence)
