@@ -95,6 +95,7 @@ class Listener:
         self.channel = channel
         self.sender = sender
         self.told = told
+        self.own = msgspec.json.encode([sender]).decode().removesuffix("]") + ","
         self.pause = PAUSE
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.loop, name="mina-listen", daemon=True)
@@ -126,6 +127,8 @@ class Listener:
             link.discard()
 
     def heard(self, text: str) -> None:
+        if text.startswith(self.own):  # most are, and need not be read
+            return
         sender, reached, work = read(text)
         if sender == self.sender:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from ..errors import StoreBusy
@@ -74,14 +75,15 @@ class Pipelined(Turns):
 
     def written(self, link: OwnLink, appends: list[Append]) -> list[bool]:
         """Without a BEGIN what stands between two synchronizations of a pipeline is one transaction."""
-        if len(appends) == 1:
-            return [postgresql.append(link, self.schema, appends[0])]
+        from psycopg import RawCursor  # it takes the server's own marks, and need not look for others in the text
+
         while len(self.cursors) < len(appends):
-            self.cursors.append(link.driver.cursor())
+            self.cursors.append(RawCursor(link.driver))
         used = self.cursors[: len(appends)]
-        with link.driver.pipeline():
+        with link.driver.pipeline() if len(appends) > 1 else nullcontext():
             for cursor, append in zip(used, appends, strict=True):
-                cursor.execute(*postgresql.append_statement(self.schema, append))
+                text, values = postgresql.append_statement(self.schema, append)
+                cursor.execute(postgresql.numbered(text), values)
         return [cursor.fetchone()[0] == 1 for cursor in used]
 
     def connected(self) -> OwnLink:

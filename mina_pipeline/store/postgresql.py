@@ -108,6 +108,13 @@ def append_statement(schema: Schema, append: Append) -> tuple[str, list[Any]]:
     return text, values
 
 
+@cache
+def numbered(text: str) -> str:
+    """The statement with PostgreSQL's own marks, $1, $2 and so on, for psycopg's."""
+    first, *rest = text.split(MARK)
+    return first + "".join(f"${n}{part}" for n, part in enumerate(rest, 1))
+
+
 OpShape = tuple[str, str, tuple[str, ...], bool]
 """What an operation's text depends on: kind, table, columns, one row or several. Never a value."""
 
