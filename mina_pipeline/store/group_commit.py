@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from ..errors import StoreBusy
-from ..ports import Append
 from . import sqlite
-from .connections import INHERITED, Lender, OwnLink
+from .connections import INHERITED, Lender, Link, OwnLink
 from .tables import Schema
 from .tickets import Ticket, Turns
+
+T = TypeVar("T")
+
+
+def durable(batch: list[Ticket]) -> bool:
+    return any(ticket.append is not None for ticket in batch)
 
 
 class GroupCommit(Turns):
@@ -22,31 +28,34 @@ class GroupCommit(Turns):
         self.lender = lender
         self.schema = schema
         self.usual = f"PRAGMA synchronous={synchronous}"
+        self.relaxed = False
         self.link: OwnLink | None = None
         self.paused = False
 
-    def append(self, append: Append) -> bool:
+    def done(self, ticket: Ticket) -> Any:
         self.lender.let_pass()
-        return super().append(append)
+        return super().done(ticket)
+
+    def shared(self, act: Callable[[Link], T]) -> T:
+        """Do it in the next commit, with whatever else waits.
+
+        By itself it would not outlive a power cut: it is synced with the next append. A log has one order.
+        """
+        done: T = self.done(Ticket(None, act))
+        return done
 
     @contextmanager
-    def transaction(self, durable: bool = True) -> Iterator[OwnLink]:
-        """The writing connection inside a transaction that commits on the way out.
-
-        durable: a power cut takes nothing of it back. What need not be is synced with the next that is: a log has
-        one order.
-        """
+    def transaction(self) -> Iterator[OwnLink]:
+        """The writing connection inside a transaction of its own that commits on the way out."""
         self.lender.let_pass()
         until = time.monotonic() + self.timeout
         if not self.lock.acquire(timeout=self.timeout):
             raise StoreBusy("the database's write lock", self.timeout)
         try:
-            link = self.begin(until, durable)
+            link = self.begin(until)
             try:
                 yield link
                 link.cursor.execute("COMMIT")
-                if not durable:
-                    link.cursor.execute(self.usual)
             except BaseException as error:
                 self.end(link, error)
                 if (meant := self.lender.meaning(error)) is error:
@@ -58,11 +67,11 @@ class GroupCommit(Turns):
     def write(self, mine: Ticket, batch: list[Ticket], until: float) -> None:
         """A fault of one is not the others': each goes alone then."""
         try:
-            link = self.begin(until)
+            link = self.begin(until, durable(batch))
         except Exception as error:
             self.waiting.extendleft(ticket for ticket in reversed(batch) if ticket is not mine)
             batch[:] = [mine]
-            mine.error = error
+            mine.settle(error=error)
             return
         try:
             self.commit(link, batch)
@@ -71,9 +80,9 @@ class GroupCommit(Turns):
                 self.commit_alone(ticket, until)
 
     def commit(self, link: OwnLink, batch: list[Ticket]) -> None:
-        done: list[bool] = []
+        done: list[Any] = []
         try:
-            done = sqlite.append_all(link, self.schema, [ticket.append for ticket in batch])
+            done = self.carried_out(link, batch)
             link.cursor.execute("COMMIT")
         except BaseException as error:
             if isinstance(error, Exception) or not done or link.driver.in_transaction:
@@ -83,18 +92,29 @@ class GroupCommit(Turns):
             raise
         self.settle(batch, done)
 
+    def carried_out(self, link: OwnLink, batch: list[Ticket]) -> list[Any]:
+        """What became of each: first the appends, then what else there is."""
+        appends = [ticket.append for ticket in batch if ticket.append is not None]
+        appended = iter(sqlite.append_all(link, self.schema, appends) if appends else ())
+        done = [None if ticket.append is None else next(appended) for ticket in batch]
+        return [each if ticket.act is None else ticket.act(link) for ticket, each in zip(batch, done, strict=True)]
+
     def commit_alone(self, ticket: Ticket, until: float) -> None:
         try:
-            self.commit(self.begin(until), [ticket])
+            self.commit(self.begin(until, durable([ticket])), [ticket])
         except Exception as error:
-            ticket.error = self.lender.meaning(error)
+            ticket.settle(error=self.lender.meaning(error))
 
     def begin(self, until: float, durable: bool = True) -> OwnLink:
-        """The writing connection with the write lock held; StoreBusy where another process keeps it."""
+        """The writing connection with the write lock held; StoreBusy where another process keeps it.
+
+        durable: a power cut takes nothing of what is committed.
+        """
         link = self.link = self.link or self.lender.connect()
         try:
-            if not durable:
-                link.cursor.execute("PRAGMA synchronous=NORMAL")
+            if durable == self.relaxed:
+                link.cursor.execute(self.usual if durable else "PRAGMA synchronous=NORMAL")
+                self.relaxed = not durable
             try:
                 link.cursor.execute("BEGIN IMMEDIATE")
             except Exception as first:
@@ -117,11 +137,12 @@ class GroupCommit(Turns):
             if link.driver.in_transaction:
                 link.driver.execute("ROLLBACK")
             link.driver.execute(self.usual)
+            self.relaxed = False
             broken = isinstance(error, Exception) and link.broken(error)
         except Exception:
             broken = True
         if broken:
-            self.link = None
+            self.link, self.relaxed = None, False
             link.discard()
 
     def close(self) -> None:
@@ -129,7 +150,7 @@ class GroupCommit(Turns):
             self.let_go()
 
     def let_go(self) -> None:
-        link, self.link = self.link, None
+        link, self.link, self.relaxed = self.link, None, False
         if link is not None:
             link.connection.close()
 
@@ -150,4 +171,4 @@ class GroupCommit(Turns):
         """In a forked child: see Lender.forget."""
         INHERITED.append(self.link)
         super().forget()
-        self.link, self.paused = None, False
+        self.link, self.relaxed, self.paused = None, False, False

@@ -64,12 +64,12 @@ class Pipelined(Turns):
         try:
             link = self.connected()
             # In an order that every process has, so that no two of them wait for each other.
-            batch.sort(key=lambda ticket: ticket.append.session_id)
-            self.settle(batch, self.written(link, [ticket.append for ticket in batch]))
+            batch.sort(key=lambda ticket: append_of(ticket).session_id)
+            self.settle(batch, self.written(link, [append_of(ticket) for ticket in batch]))
         except BaseException as error:
             lost = self.let_go(link, error) if link is not None else None
             for ticket in batch:
-                ticket.error = Aside(lost)
+                ticket.settle(error=Aside(lost))
             if not isinstance(error, Exception):
                 raise
 
@@ -118,3 +118,8 @@ class Pipelined(Turns):
         INHERITED.append((self.link, self.cursors))
         super().forget()
         self.link, self.cursors = None, []
+
+
+def append_of(ticket: Ticket) -> Append:
+    assert ticket.append is not None
+    return ticket.append

@@ -78,7 +78,9 @@ class SqlStore(SqlWork):
         if self.shared.writer is None:
             return self.own(write, again)
         self.shared.hosts.refuse_second_door()
-        with self.shared.writer.transaction(durable) as link:
+        if not durable:
+            return self.shared.writer.shared(write)
+        with self.shared.writer.transaction() as link:
             return write(link)
 
     def own(self, act: Callable[[OwnLink], T], again: bool = True) -> T:

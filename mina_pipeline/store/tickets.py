@@ -1,4 +1,4 @@
-"""Appends that wait their turn: whoever holds it writes what all who wait have brought."""
+"""Writes that wait their turn: whoever holds it writes what all who wait have brought."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from ..errors import StoreBusy
 from ..ports import Append
@@ -15,14 +17,19 @@ LARGEST = 256  # appends in one commit
 
 
 class Ticket:
-    """An append that waits, and what became of it. `wake` is held until it is settled, or is to lead."""
+    """An append that waits, or another `act`, and what became of it. `wake` is held until it is settled, or is to lead.
 
-    __slots__ = ("append", "done", "error", "wake")
+    done: whether the append took effect, or what the act returned.
+    """
 
-    def __init__(self, append: Append) -> None:
+    __slots__ = ("act", "append", "done", "error", "settled", "wake")
+
+    def __init__(self, append: Append | None, act: Callable[[Any], Any] | None = None) -> None:
         self.append = append
-        self.done: bool | None = None
+        self.act = act
+        self.done: Any = None
         self.error: BaseException | None = None
+        self.settled = False
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -30,9 +37,8 @@ class Ticket:
         with suppress(RuntimeError):  # somebody did already
             self.wake.release()
 
-    @property
-    def settled(self) -> bool:
-        return self.done is not None or self.error is not None
+    def settle(self, done: Any = None, error: BaseException | None = None) -> None:
+        self.done, self.error, self.settled = done, error, True
 
 
 class Turns(ABC):
@@ -51,7 +57,10 @@ class Turns(ABC):
 
     def append(self, append: Append) -> bool:
         """True when it is on disk, False where its guard matched no row; StoreBusy after `timeout` s of waiting."""
-        ticket, until = Ticket(append), time.monotonic() + self.timeout
+        return bool(self.done(Ticket(append)))
+
+    def done(self, ticket: Ticket) -> Any:
+        until = time.monotonic() + self.timeout
         self.waiting.append(ticket)
         try:
             while not ticket.settled:
@@ -74,7 +83,7 @@ class Turns(ABC):
             raise
         if ticket.error is not None:
             raise ticket.error
-        return bool(ticket.done)
+        return ticket.done
 
     def lead(self, mine: Ticket, until: float) -> list[Ticket]:
         batch: list[Ticket] = []
@@ -107,9 +116,9 @@ class Turns(ABC):
             return False
         return True
 
-    def settle(self, batch: list[Ticket], done: list[bool]) -> None:
-        for ticket, ok in zip(batch, done, strict=True):
-            ticket.done = ok
+    def settle(self, batch: list[Ticket], done: Sequence[Any]) -> None:
+        for ticket, one in zip(batch, done, strict=True):
+            ticket.settle(one)
 
     def forget(self) -> None:
         """In a forked child, where nobody waits."""

@@ -27,6 +27,8 @@ class SqlWork:
     work: WorkTexts
     reading: Callable[[Callable[[Link], Any]], Any]
     writing: Callable[..., Any]
+    found = False
+    """Whether the last claim was given something: where not, an idle worker looks before it takes the write lock."""
 
     def changing(self, write: Callable[[Link], T], again: bool = True) -> T:
         """A write that need not outlive a power cut: whatever is lost with it is claimed, or found out, again."""
@@ -71,13 +73,14 @@ class SqlWork:
             return found
 
         if not self.postgresql:
-            if not self.read(f"SELECT 1 FROM {texts.work} WHERE {condition} LIMIT 1", values):
-                return None  # an idle worker takes no write lock
+            if not self.found and not self.read(f"SELECT 1 FROM {texts.work} WHERE {condition} LIMIT 1", values):
+                return None
             found = self.changing(take)
         elif limits:
             found = self.changing(lambda link: alone(link, self.schema, text, values), again=False)
         else:  # not again where the connection breaks: a second row would have the same token
             found = self.changing(take, again=False)
+        self.found = bool(found)
         if not found:
             return None
         here = len(CLAIMED)
