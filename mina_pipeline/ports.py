@@ -70,14 +70,12 @@ class Append:
     def brings_work(self) -> bool:
         """Whether some of it is due, and nobody's yet."""
         return any(
-            row.get("due_at", LATER) <= self.at and row["owner"] is None
+            "due_at" in row and row["due_at"] <= self.at and row["owner"] is None
             for op in self.ops
             if op.table == "work" and op.kind != "delete"
             for row in op.rows
         )
 
-
-LATER = 2**63
 
 Wake = Callable[[str | None, int, bool], None]
 """Called with a session, the version it has reached, and whether there may be work to claim that is due; with None:
