@@ -14,6 +14,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 SESSION_STATES = ("recording", "finalized", "revealed", "cancelled")
 # Names whose events would read like a session's own (session_started, task_changed …).
 RESERVED = frozenset({"session", "segments", "stage", "task", "artefact", "dashboard", "post_transcription"})
+TRIAL = "_trial_"
+"""In the name of a definition that a fork pins: it is known to nobody but the process that runs it."""
 
 
 @dataclass(frozen=True)

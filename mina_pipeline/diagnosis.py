@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from .definition import TRIAL
 from .ports import WorkerSeen
 from .projections import RECORDING, Row, open_work
 from .settings import Settings
@@ -162,7 +163,10 @@ class Look:
         definition = pinned(session or self.work[0]) if session or self.work else ""
         if definition and not self.force.knows(definition):
             detail = f"nobody here knows definition {definition}; {self.force.whoever_knew(definition)}"
-            yield say("unknown definition", detail, "run `mina worker --app …` with the code of this definition")
+            remedy = "run `mina worker --app …` with the code of this definition"
+            if TRIAL in definition:
+                remedy = "go on with this fork: `mina fork ID`, with `--provider offline` for nothing"
+            yield say("unknown definition", detail, remedy)
 
     def read_models(
         self, missing: Sequence[tuple[str, str]], others: Sequence[Row], steady: bool, say: Callable[..., Finding]

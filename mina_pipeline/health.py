@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from .definition import TRIAL
 from .diagnosis import ALIVE, Workforce, age, held, overdue, pinned
 from .ports import BreakerState, FeedStall, Store, WorkerSeen
 from .relay import STALLED, Relay
@@ -100,7 +101,10 @@ def checks(found: Health) -> Iterator[Check]:
         yield Check("work", "ok", work)
     for name, count in sorted(found.unknown_definitions.items()):
         detail = f"definition {name} has {count} row(s) of work, and no running worker knows it"
-        yield Check("definition", "wrong", detail, "run `mina worker --app …` with the code of this definition")
+        remedy = "run `mina worker --app …` with the code of this definition"
+        if TRIAL in name:
+            remedy = "a fork whose process ended: `mina recover` names it; `mina fork FORK_ID` goes on with it"
+        yield Check("definition", "wrong", detail, remedy)
 
 
 def worker_checks(now: int, workers: Sequence[WorkerSeen]) -> Iterator[Check]:

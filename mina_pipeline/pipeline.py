@@ -17,7 +17,7 @@ from .inputs import check_timezone, checked_segment, identifier, micros, optiona
 from .llm.breaker import Breakers
 from .meeting import Result, Segment
 from .observers import Observers
-from .opening import find_provider, known_workflows, open_store
+from .opening import find_provider, known_workflows, open_store, share
 from .ports import Clock, FeedStall, Ids, Store
 from .projections import Delays, Row
 from .relay import Relay, Subscription
@@ -26,11 +26,11 @@ from .settings import Settings
 from .stages.base import Workflow
 from .states import FOLD_VERSION, INITIAL
 from .system import SystemClock, SystemIds
+from .trials import Trials
 from .views import Session, result, session_view
-from .working import Working
 
 
-class Pipeline(Working):
+class Pipeline(Trials):
     """Sessions over one store. `Pipeline.open(url)` makes one; a context manager; safe to share between threads.
 
     Threads start on first use: the first subscription starts the relay, `workers(n)` workers, and on PostgreSQL the
@@ -76,19 +76,15 @@ class Pipeline(Working):
 
         url: memory:// · sqlite:///relative.db · sqlite:////absolute.db · postgresql://…
         definition: "standard", "parallel", a workflow from `define`, or several, the first being for new
-        sessions. provider: "offline", or an object like stages.base.Provider.
+        sessions. provider: "offline", "openai", or an object like
+        stages.base.Provider.
         StoreUnreachable, ForeignSchema, MissingExtra and InvalidInput say what is in the way.
         """
-        settings = settings or Settings.from_env()
+        settings, ids = settings or Settings.from_env(), ids or SystemIds()
         workflows, worker = known_workflows(definition), find_provider(provider)
-        return cls(
-            open_store(url, settings),  # last: nothing else can fail once it is open
-            workflows,
-            worker,
-            settings,
-            clock or SystemClock(),
-            ids or SystemIds(),
-        )
+        store = open_store(url, settings)  # last: nothing else can fail once it is open
+        share(worker, store, ids.uuid)
+        return cls(store, workflows, worker, settings, clock or SystemClock(), ids)
 
     def close(self) -> None:
         """End the threads, let go of connections. Inside a host's transaction there is nothing to end."""

@@ -44,7 +44,8 @@ class StageView:
 class Session:
     """A session as it is now. Times are µs since the epoch; `stats` is None before finalize.
 
-    `definition` is the pinned name, `definition_version` its version; `usage` is what models cost, by stage.
+    `definition` is the pinned name, `definition_version` its version; `usage` is what models cost, by stage;
+    `parent`: the session that this one is a fork of.
     """
 
     session_id: str
@@ -69,6 +70,7 @@ class Session:
     revealed_at: int | None
     total_segments: int
     usage: dict[str, Any]
+    parent: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """By the attributes' names, for JSON."""
@@ -99,6 +101,7 @@ def session_view(row: Row, state: State | None = None) -> Session:
         finalized_at=row.get("finalized_at"),
         revealed_at=row.get("revealed_at"),
         usage=usage_view(state.usage if state else ()),
+        parent=row.get("parent"),
     )
 
 

@@ -91,4 +91,4 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value))
 
 
-from . import change, database, doctor, inspect, recover, run, sessions, tail, work  # noqa: E402, F401  (their verbs)
+from . import change, database, doctor, inspect, recover, run, sessions, tail, trials, work  # noqa: E402, F401  (their verbs)

@@ -1,4 +1,4 @@
-"""What the model's tests share: a context with receipts, meetings, and a model that answers truthfully."""
+"""What the model's tests share: a context with receipts, meetings, and a truthful model behind a real server."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from mina_pipeline.stages.base import Deadline, SessionInfo, StageContext
 from mina_pipeline.stages.openai import provider
 from mina_pipeline.stages.openai.stages import OpenAIProvider
 from mina_pipeline.testing.openai_server import OpenAIServer, Request
+from mina_pipeline.testing.truthful_model import rows, truthful
+
+__all__ = ["asking", "context", "long_meeting", "meeting", "opened", "rows", "truthful"]
 
 MONDAY = 1_772_438_400_000_000  # 2026-03-02 08:00 UTC, in µs
 
@@ -36,7 +39,9 @@ class Receipts:
     totals: list[int | None] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, chunk: str, digest: str, make: Callable[[], Answer], total: int | None = None) -> Answer:
+    def __call__(
+        self, chunk: str, digest: str, make: Callable[[], Answer], total: int | None = None, at_once: int = 1
+    ) -> Answer:
         assert re.fullmatch("[0-9a-f]{64}", digest)
         with self.lock:
             known = self.kept.get((chunk, digest))
@@ -110,78 +115,3 @@ def long_meeting(hours: float = 10.0, minutes_a_subject: int = 15) -> list[Segme
             text = f"i will send the {subject} report number {at} to everybody by friday"
         found.append(Segment(text, at * 6_000, at * 6_000 + 5_500, "Anna" if at % 3 else "Ben", 0.8, f"seg-{at}"))
     return found
-
-
-def rows(request: Request) -> list[dict[str, Any]]:
-    """The data of a prompt."""
-    found = re.search(r"^<data-(\w+)>\n(.*?)\n</data-\1>$", request.prompt, re.DOTALL | re.MULTILINE)
-    assert found, "the prompt has no data"
-    return [json.loads(row) for row in found[2].split("\n")]
-
-
-def quote(row: dict[str, Any]) -> dict[str, Any]:
-    return {"line": row["n"], "quote": " ".join(row["text"].split()[:12])}
-
-
-def truthful(request: Request) -> Any:
-    """What a model would answer that does as it is told."""
-    data = rows(request)
-    match request.format["name"]:
-        case "refined":
-            return {"lines": [{"line": row["n"], "text": tidied(row["text"])} for row in data]}
-        case "foundtasks":
-            return {"tasks": [task(row) for row in data if "i will" in row["text"]]}
-        case "summarized":
-            said = [row for row in data if len(row["text"].split()) > 3] or data
-            return {
-                "brief": "They talked.",
-                "detailed": [{"text": f"It was said: {row['text']}.", "lines": [row["n"]]} for row in said[:6]],
-                "key_points": [{"text": row["text"], "evidence": [quote(row)]} for row in said[:3]],
-                "decisions": [
-                    {"text": row["text"], "evidence": [quote(row)]} for row in said if "decided" in row["text"]
-                ],
-                "risks": [],
-                "questions": [
-                    {"question": row["text"], "answered": False, "answer": None, "evidence": [quote(row)]}
-                    for row in said
-                    if row["text"].endswith("?")
-                ],
-                "topics": [{"text": said[0]["text"].split()[0], "evidence": [quote(said[0])]}],
-                "sentiment": "neutral",
-            }
-        case "reduced":
-            kinds = {
-                kind: [row for row in data if row["kind"] == kind] for kind in ("detailed", "key_points", "topics")
-            }
-            joined = {kind: [{"text": r["text"], "notes": [r["n"]]} for r in some[:8]] for kind, some in kinds.items()}
-            return {
-                "brief": "All in all.",
-                "decisions": [],
-                "risks": [],
-                "questions": [],
-                "sentiment": "mixed",
-            } | joined
-        case "moods":
-            windows = dict.fromkeys(row["w"] for row in data)
-            return {"windows": [{"window": w, "score": 0.5, "label": "positive"} for w in windows]}
-    raise AssertionError(request.format["name"])
-
-
-def task(row: dict[str, Any]) -> dict[str, Any]:
-    due = re.search(r"by \w+$", row["text"])
-    return {
-        "title": row["text"].split("i will ")[1].capitalize(),
-        "description": "",
-        "task_type": "action_item",
-        "priority": "medium",
-        "assigned_to": row.get("who"),
-        "due_text": due[0] if due else None,
-        "confidence": 0.8,
-        "evidence": [quote(row)],
-    }
-
-
-def tidied(text: str) -> str:
-    words = [word for word in text.split() if word not in ("um", "uh")]
-    new = " ".join(words)
-    return new[:1].upper() + new[1:] + ("" if new.endswith((".", "?", "!")) or not new else ".")
