@@ -15,7 +15,7 @@ from .tables import Schema
 from .tickets import Ticket, Turns
 
 ALONE = 32
-"""An append of more events or row operations than this goes by itself: the others should not wait for it."""
+"""An append of more events and rows than this goes by itself: the others should not wait for it."""
 FEWEST = 4
 """Of so few connections none is kept for this."""
 LOCK_TIMEOUT_MS = 50
@@ -50,7 +50,7 @@ class Pipelined(Turns):
 
     def append(self, append: Append) -> bool:
         alone = self.ended or self.lender.size < FEWEST or not self.lender.prepares
-        if alone or len(append.events) + len(append.ops) > ALONE:
+        if alone or len(append.events) + sum(len(op.rows) for op in append.ops) > ALONE:
             return self.own(append, None)
         try:
             return super().append(append)
