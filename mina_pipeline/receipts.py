@@ -38,12 +38,18 @@ class Receipts:
     told: Callable[[str, int, int, float | None], None]
     known: dict[Key, tuple[int, Answer]] = field(default_factory=dict)
     done: set[Key] = field(default_factory=set)
-    bought: int = 0
+    begun: int = 0
     version: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, chunk: str, digest: str, make: Callable[[], Answer], total: int | None = None) -> Answer:
-        """The answer that was recorded for this chunk and hash; or what `make` gives, recorded."""
+    def __call__(
+        self, chunk: str, digest: str, make: Callable[[], Answer], total: int | None = None, at_once: int = 1
+    ) -> Answer:
+        """The answer that was recorded for this chunk and hash; or what `make` gives, recorded.
+
+        at_once: how many chunks the stage asks for at the same time, in the order in which it asks after them here. So
+        many may have been out when whoever had this run before died: the first so many that are bought are in doubt.
+        """
         key = (chunk, digest)
         with self.lock:
             self.read()  # each time: who had this run before us may have recorded its answer meanwhile
@@ -52,10 +58,15 @@ class Receipts:
                 return self.known[key][1]
             if self.deadline.ended:  # what is another's buys nothing more: whoever has it now buys that itself
                 raise Interrupted(LeaseLost(self.claimed.session_id, self.claimed.stage, self.claimed.run))
-            in_doubt = self.resumed and self.bought == 0
-        answer = make()
+            in_doubt = self.resumed and self.begun < at_once
+            self.begun += 1
+        try:
+            answer = make()
+        except BaseException:  # nothing was bought here
+            with self.lock:
+                self.begun -= 1
+            raise
         with self.lock:
-            self.bought += 1
             self.record(key, answer, total, in_doubt)
             self.deadline.extend(self.stage_deadline)
             return self.known[key][1]

@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import MISSING, fields
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,21 @@ import pytest
 import mina_pipeline
 from mina_pipeline.definition import STANDARD
 from mina_pipeline.diagram import public_transitions
+from mina_pipeline.stages.openai.options import Options
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+MODELS = (ROOT / "docs" / "models.md").read_text()
 
 
 EXAMPLES = [
     ("embed.py", "post_transcription_reveal"),
     ("host_transaction.py", "revealed"),
     ("outage.py", "degraded outage made by hand"),
+    (
+        "own_model.py",
+        "Bob · Send the budget to the board by friday · ('i will send the budget to the board by friday',)",
+    ),
     ("translation.py", "gut"),
 ]
 
@@ -59,9 +66,26 @@ def test_examples_run(name: str, says: str, tmp_path: Path) -> None:
 def test_settings_are_named_as_they_are() -> None:
     """Every MINA_ name in the documents is one that the library reads."""
     known = {f"MINA_{field.name.upper()}" for field in fields(mina_pipeline.Settings)} | {"MINA_DATABASE_URL"}
+    known |= {f"MINA_OPENAI_{field.name.upper()}" for field in fields(Options)}
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         named = set(re.findall(r"MINA_[A-Z_]+[A-Z]", page.read_text()))
         assert named <= known, f"{page.name}: {named - known}"
+
+
+def test_the_options_of_models_are_listed_with_their_defaults() -> None:
+    """Every one, in the order of the code."""
+    rows = re.findall(r"^\| `MINA_OPENAI_(\w+)` \| (\S+) \|", MODELS, re.M)
+    defaults = [field.default if field.default not in (None, MISSING) else "–" for field in fields(Options)]
+    assert rows == [
+        (field.name.upper(), str(default)) for field, default in zip(fields(Options), defaults, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", MODELS, re.S), ids=count(1))
+def test_the_code_about_models_runs(code: str, tmp_path: Path) -> None:
+    """As it stands there."""
+    env = {**os.environ, "PYTHONWARNINGS": "error"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)
 
 
 def test_public_names_exist_and_are_typed() -> None:

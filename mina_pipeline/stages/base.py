@@ -101,7 +101,9 @@ class SessionInfo:
 Receipt = Callable[..., Answer]
 
 
-def unrecorded(_chunk: str, _digest: str, make: Callable[[], Answer], _total: int | None = None) -> Answer:
+def unrecorded(
+    _chunk: str, _digest: str, make: Callable[[], Answer], _total: int | None = None, _at_once: int = 1
+) -> Answer:
     """A receipt in a context that no worker made: nothing is kept."""
     return make()
 
@@ -115,9 +117,10 @@ class StageContext:
     attempt at this run. `checkpoint(key, make)` returns what was stored under the key in this run, or calls
     `make()` and stores its JSON value durably first. `progress(done, total)` tells the watchers.
     `usage(model, tokens_in, tokens_out, cost)` counts what an answer cost, for the operators' metrics.
-    `receipt(chunk, digest, make, total)` returns the model's answer that was recorded for this stage under chunk and
-    digest (SHA-256 hex of prompt, model and parameters), in this run or, unless a person asked for this one, an earlier
-    one; else it calls `make()` and records its Answer before it returns. Progress is told by it. Any thread may call.
+    `receipt(chunk, digest, make, total, at_once)` returns the model's answer that was recorded for this stage under
+    chunk and digest (SHA-256 hex of prompt, model and parameters), in this run or, unless a person asked for this one,
+    an earlier one; else it calls `make()` and records its Answer before it returns. Progress is told by it. Any thread
+    may call; at_once is how many do at a time (1): so many answers are in doubt when the process dies.
     """
 
     session: SessionInfo

@@ -59,6 +59,8 @@ class Asker(Generic[P, S]):
     shape: type[S]
     request: Callable[[P], Request]
     total: int | None = None
+    width: int = 1
+    """How many parts are asked for at once."""
     stop: threading.Event = field(default_factory=threading.Event)
     spent: str | None = None
     """Why nothing more is bought, where that is so for all parts."""
@@ -72,6 +74,7 @@ class Asker(Generic[P, S]):
     def all(self, parts: Sequence[P]) -> list[Heard[P, S]]:
         """What came of each, in order. Raises ProviderUnavailable, GaveUp, and whatever a receipt raises."""
         heard: list[list[Heard[P, S]]] = []
+        self.width = max(1, min(len(parts), self.client.concurrency))
         for part in parts:
             if self.client.proven and len(parts) - len(heard) > 1:
                 break
@@ -112,7 +115,7 @@ class Asker(Generic[P, S]):
         """A part, or its halves; the only one that raises, but for what its receipt raises, what `all` says."""
         request = self.request(part)
         try:
-            answer = self.receipt(part.name, request.digest, lambda: self.make(request), self.total)
+            answer = self.receipt(part.name, request.digest, lambda: self.make(request), self.total, self.width)
         except CallFailed as error:
             if error.verdict is Verdict.SPLIT:
                 return self.split(part, error.reason)

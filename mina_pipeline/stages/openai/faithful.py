@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from ..offline.casing import speaker_names
 from ..offline.language import BACKCHANNELS, FILLERS, NUMBER_WORDS, STOP_WORDS, is_negation, listed
@@ -59,6 +59,10 @@ class Names:
                     low.update(tokens(word))
         return cls((frozenset(raised) - low - STOP_WORDS) | speaker_names(speakers))
 
+    def order(self, said: Iterable[str]) -> list[str]:
+        """The names that are said, one that is said twice in a row once."""
+        return [name for name, _ in groupby(word for word in said if word in self.words)]
+
 
 def tokens(text: str) -> list[str]:
     """Words, numbers and signs of amounts, folded; a character each in scripts that set no spaces."""
@@ -96,19 +100,25 @@ def unstuttered(said: Sequence[str]) -> list[str]:
 def why_not(raw: str, new: str, names: Names) -> str | None:
     """Why the new text may not stand for the raw one: number | negation | name | markup | length | words; None: it may.
 
-    Numbers and amounts are the same, in the same order; there are as many negations; the meeting's names that were
-    said are there, and no capitalised word that was not said; the rest is a small edit of what was said.
+    Numbers and amounts are the same, in the same order; the negations are as many, each at its place; the meeting's
+    names that were said are there, in their order, and no capitalised word that was not said; the rest is a small edit
+    of what was said.
     """
     if any(new.count(sign) > raw.count(sign) for sign in "<>") or new.casefold().count("://") > raw.count("://"):
         return "markup"
     said, now = unstuttered(tokens(raw)), unstuttered(tokens(new))
     if list(filter(is_number, said)) != list(filter(is_number, now)):
         return "number"
-    if sum(map(is_denial, said)) != sum(map(is_denial, now)):
+    matcher = SequenceMatcher(None, said, now, autojunk=False)
+    if any(denials(said[a:b]) != denials(now[c:d]) for _, a, b, c, d in matcher.get_opcodes()):
         return "negation"
-    if (set(said) - set(now)) & names.words or not named(said, new):
+    if names.order(said) != names.order(now) or not named(said, new):
         return "name"
-    return edited(said, now)
+    return edited(said, now, matcher)
+
+
+def denials(words: Sequence[str]) -> int:
+    return sum(map(is_denial, words))
 
 
 def named(said: Sequence[str], new: str) -> bool:
@@ -123,11 +133,10 @@ def named(said: Sequence[str], new: str) -> bool:
     return True
 
 
-def edited(said: Sequence[str], now: Sequence[str]) -> str | None:
+def edited(said: Sequence[str], now: Sequence[str], matcher: SequenceMatcher[str]) -> str | None:
     """Whether it is a small edit: few words added, few lost, none moved."""
     if len(now) > LONGER * len(said) + 2:
         return "length"
-    matcher = SequenceMatcher(None, said, now, autojunk=False)
     blocks = matcher.get_matching_blocks()
     kept = sum(block.size for block in blocks)
     if kept < KEPT_SHARE * len(now):

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...meeting import Improvements, RefinedSegment, Refinement, Segment
-from ...text import clean_text
 from ..offline.language import FILLERS
 from .faithful import Names, tokens, why_not
 from .lines import Line
 from .shapes import Refined
+from .words import plain
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Checked:
             if line is None or one.line in self.texts or one.line in self.refused:
                 self.unknown += 1
                 continue
-            new = " ".join(clean_text(one.text).split())
+            new = plain(one.text)
             if new == line.text:
                 continue
             why = why_not(line.text, new, names)

@@ -108,8 +108,7 @@ class OpenAIProvider:
         moods = [
             (mood, words_by_window(one.part.lines, start)) for one in heard if one.answer for mood in one.answer.windows
         ]
-        fields = {name: getattr(counted.artefact, name) for name in counted.artefact.__dataclass_fields__}
-        return finished(Analytics(**fields | {"sentiment": weighed(moods, start, end)}), heard)
+        return finished(replace(counted.artefact, sentiment=weighed(moods, start, end)), heard)
 
     def extract_tasks(self, ctx: StageContext) -> Outcome:
         from .tasks import Cited, checked, merged, requoted

@@ -17,12 +17,18 @@ WIDE = 3
 """Letters that a character of East Asian writing stands for."""
 
 _TAG = re.compile(r"<(?![\s\d=])[^<>]*>?")  # what may be one: "3 < 4" is none
+_C1 = re.compile(r"[\x80-\x84\x86-\x9f]")  # terminals take U+009B for an escape; U+0085 is white space
+
+
+def plain(text: str) -> str:
+    """Text that a model wrote on one line, without control characters, those of eight bits included."""
+    return " ".join(_C1.sub("", clean_text(text)).split())
 
 
 def prose(text: str, most: int) -> str:
     """Text that a model wrote, as plain as it was asked for: no tags, no control characters, at most so long."""
     # Control characters first: without them a tag may appear.
-    text = " ".join(_TAG.sub("", clean_text(text)).split())
+    text = " ".join(_TAG.sub("", plain(text)).split())
     if len(text) <= most:
         return text
     return text[:most].rsplit(" ", 1)[0].rstrip() + "…"
