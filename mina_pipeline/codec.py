@@ -13,7 +13,7 @@ import msgspec
 from .definition import RESERVED
 from .errors import MinaError, UpgradeNeeded
 from .events import KEPT, SESSION_EVENTS, STAGE_EVENTS, Event, Position, RecordedEvent, StageEvent, Unread
-from .text import clean_text
+from .text import clean_text, has_late_controls
 
 GENESIS = bytes(32)
 """What the first event of every session has for its previous hash."""
@@ -132,7 +132,8 @@ def dump(value: Any) -> str:
         text = msgspec.json.encode(value).decode()
     except UnicodeEncodeError:
         text = ""
-    if text and "\\u00" not in text and "\\n" not in text and "\\t" not in text and "\\r" not in text:
+    escaped = "\\u00" in text or "\\n" in text or "\\t" in text or "\\r" in text
+    if text and not escaped and not has_late_controls(text):
         return text
     return msgspec.json.encode(clean(msgspec.to_builtins(value))).decode()
 
