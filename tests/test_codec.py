@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from mina_pipeline import UpgradeNeeded
 from mina_pipeline.codec import GENESIS, REGISTRY, chain, clean, decode, digest, encode, recorded, split_fields
-from mina_pipeline.events import SESSION_EVENTS, STAGE_EVENTS, Event, Position, SegmentsRecorded, StageReady, StageStarted
+from mina_pipeline.events import (
+    SESSION_EVENTS,
+    STAGE_EVENTS,
+    Event,
+    Position,
+    SegmentsRecorded,
+    StageReady,
+    StageStarted,
+)
 from mina_pipeline.testing.strategies import events
 
 
