@@ -193,8 +193,7 @@ class BreakerState:
 
 @dataclass(frozen=True)
 class WorkerSeen:
-    """A process with workers, by its last sign of life (host's µs). details: concurrency, running, hung,
-    definitions, providers."""
+    """A process with workers, by its last sign of life. details: concurrency, running, hung, definitions, providers."""
 
     name: str
     started_at: int
