@@ -93,11 +93,11 @@ class Claiming(ABC):
                 return due
             # What is due and was not to be had is locked by another, over a limit, its provider is away, or: a suspect.
             claimed = self.claim_suspect(now, exclude)
-            if claimed is None:
-                return now + int(self.settings.poll * 1e6)
         else:
             self.more()  # there was one, there may be another: somebody else should look while we are at it
-            self.look_for_suspects(now, exclude)
+        self.look_for_suspects(now, exclude)
+        if claimed is None:
+            return now + int(self.settings.poll * 1e6)
         try:
             self.carry_out(claimed, now)
         finally:

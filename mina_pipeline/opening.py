@@ -55,8 +55,7 @@ def find_provider(provider: Any) -> Any:
     return provider
 
 
-def share(provider: Any, store: Store, new_key: Callable[[], str]) -> None:
-    """A provider that keeps to a budget keeps to it together with every process of the database."""
-    share_budget = getattr(provider, "share_budget", None)
-    if share_budget is not None:
-        share_budget(lambda limits: store.budget(limits, new_key))
+def share(provider: Any, store: Store, new_key: Callable[[], str]) -> Any:
+    """A provider that keeps to a budget as one that keeps to it together with every process of this database."""
+    sharing = getattr(provider, "sharing", None)
+    return provider if sharing is None else sharing(lambda limits: store.budget(limits, new_key))

@@ -83,8 +83,7 @@ class Pipeline(Trials):
         settings, ids = settings or Settings.from_env(), ids or SystemIds()
         workflows, worker = known_workflows(definition), find_provider(provider)
         store = open_store(url, settings)  # last: nothing else can fail once it is open
-        share(worker, store, ids.uuid)
-        return cls(store, workflows, worker, settings, clock or SystemClock(), ids)
+        return cls(store, workflows, share(worker, store, ids.uuid), settings, clock or SystemClock(), ids)
 
     def close(self) -> None:
         """End the threads, let go of connections. Inside a host's transaction there is nothing to end."""
@@ -176,15 +175,15 @@ class Pipeline(Trials):
         actor: str | None = None,
     ) -> Session:
         """End the recording and let the stages begin. Asked again, it answers the same."""
-        place = self._idle_worker()  # if there is one it begins at once, and no worker has to look for the session
+        hand = self._idle_worker()  # if there is one it begins at once, and no worker has to look for the session
         begun: Loaded | None = None
         try:
-            then = place.worker.next_stage if place is not None else None
+            then = hand.worker.next_stage if hand is not None else None
             done = self._executed(session_id, ask.Finalize(), command_id, expected, actor, then)
             begun = done if done.begun else None
         finally:
-            if place is not None:
-                place.give(begun)
+            if hand is not None:
+                hand.give(begun)
         return self._view(done)
 
     def cancel(

@@ -21,7 +21,7 @@ from .recovery import refuse_newer
 from .sessions import load
 from .views import Session, result, session_view, transcript_lines
 from .working import Working
-from .workshop import Key, Workshop, definition_name
+from .workshop import Key, Workshop, definition_name, maker, word_of
 
 AT_ONCE = 4
 """So many threads work on a trial, and so many sessions are tried at once."""
@@ -152,7 +152,8 @@ class Trials(Working):
     def run_fork(self, session_id: str, *, provider: Any = None, model: str | None = None) -> Session:
         """Run a fork that nobody works on (made with wait=False, or left by a process that was killed) to the reveal.
 
-        InvalidInput for a session that is no fork: workers finish those.
+        InvalidInput for a session that is no fork, since workers finish those; and where the pipeline's own provider is
+        not the one that it was begun with, and none is named.
         """
         self.refuse_inside("run_fork")
         row = self._row(session_id)
@@ -160,8 +161,12 @@ class Trials(Working):
         if key in self.code:
             raise InvalidInput("session_id", f"{session_id} is no fork: name a stage to fork it from")
         shop = self._workshop(provider, model, {self._base(row): key})
+        if provider is model is None and maker(row["definition"]) != word_of(str(self.provider.name)):
+            raise InvalidInput(
+                "provider", f"{session_id} was being made by {maker(row['definition'])}: name who goes on"
+            )
         running = {session_id}
-        with shop.workers(AT_ONCE) as threads:
+        with self._working(shop, running) as threads:
             while running:
                 self._wait(shop, running, threads)
         return self._session(session_id)
@@ -187,6 +192,8 @@ class Trials(Working):
         cannot be forked is a row that says why; SessionNotFound for an unknown id, before anything is made.
         """
         self.refuse_inside("replay_with")
+        if isinstance(sessions, str):
+            raise InvalidInput("sessions", "is a list of ids, or None for the newest")
         shop = self._workshop(provider, model)
         rows = self._newest(limit) if sessions is None else map(self._row, sessions)
         parents = {row["session_id"]: row for row in rows}
@@ -221,8 +228,7 @@ class Trials(Working):
         """names: what forks of a definition pin; by default a new name for each that is known here."""
         asked = self.provider
         if provider is not None or model is not None:
-            asked = trial_provider(provider, model)
-            share(asked, self.store, self.ids.uuid)
+            asked = share(trial_provider(provider, model), self.store, self.ids.uuid)
         word = model or str(asked.name)
         names = names or {key: (definition_name(key[0], word, self.ids.uuid()), key[1]) for key in self.code}
         code = {own: self.code[base] for base, own in names.items()}

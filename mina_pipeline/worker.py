@@ -45,6 +45,10 @@ class Worker(Claiming):
     def hand_on(self, begun: Loaded) -> None:
         """Such a stage is not for us any more: we are ending."""
         self.part()
+        self.give_up(begun)
+
+    def give_up(self, begun: Loaded) -> None:
+        """What was begun for this worker is anybody's."""
         try:
             self.store.give_back(handed(begun).token)
         except (StoreUnreachable, StoreBusy) as error:  # the lease runs out
@@ -137,7 +141,8 @@ class Worker(Claiming):
         """The run's _started, where it has none: a takeover, or the end of a wait, goes on with it."""
         command = ask.Begin(stage=claimed.stage, run=claimed.run, provider=provider)
         guard, seen = guarding(claimed), at_claim(claimed.session) or load(self.store, claimed.session_id)
-        held.resumed = seen.state.stage(claimed.stage).status == "running"
+        was = seen.state.stage(claimed.stage).status
+        held.resumed = was == "running" or (was == "waiting" and claimed.attempts > 1)
         return self.sessions.execute(claimed.session_id, command, guard=guard, actor=self.owner, seen=seen)
 
     def attempt(

@@ -11,7 +11,7 @@ from typing import Any
 from .company import Company
 from .crew import WorkerThreads, heartbeat
 from .errors import InvalidInput, StoreBusy, StoreUnreachable
-from .idle import Place
+from .idle import Hand
 from .llm.breaker import Breakers
 from .log import logger
 from .observers import Observer
@@ -89,9 +89,9 @@ class Working(Operations):
             except (StoreUnreachable, StoreBusy) as error:  # they are due some time anyway
                 logger(__name__).warning("upgrades not spread", error_type=type(error).__name__)
 
-    def _idle_worker(self) -> Place | None:
+    def _idle_worker(self) -> Hand | None:
         """One of this process that waits for work; what is finalized inside a host's transaction may yet vanish."""
         for threads in () if self.store.inside else self.threads:
-            if (place := threads.idle.take()) is not None:
-                return place
+            if (hand := threads.idle.take()) is not None:
+                return hand
         return None

@@ -32,8 +32,17 @@ Key = tuple[str, int]
 def definition_name(base: str, provider: str, unique: str) -> str:
     """A name that only the trial's own process knows, since claims go by definition; in the alphabet of such names,
     and at most 40 characters: standard_trial_openai_1f3a9c2b."""
-    word = re.sub(r"[^a-z0-9]+", "_", provider.lower()).strip("_") or "other"
-    return f"{base[:12]}{TRIAL}{word[:12]}_{unique[-8:]}"
+    return f"{base[:12]}{TRIAL}{word_of(provider)}_{unique[-8:]}"
+
+
+def word_of(provider: str) -> str:
+    """A provider's or a model's name, as far as it is in the definition's."""
+    return (re.sub(r"[^a-z0-9]+", "_", provider.lower()).strip("_") or "other")[:12]
+
+
+def maker(definition: str) -> str:
+    """Who made it, by the name of a fork's definition."""
+    return definition.rpartition(TRIAL)[2].rpartition("_")[0]
 
 
 @dataclass

@@ -44,6 +44,7 @@ def shared(command: F) -> F:
 
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        say_what_is_ignored()
         try:
             return command(*args, **kwargs)
         except MinaError as error:
@@ -61,6 +62,14 @@ def shared(command: F) -> F:
     for option in options:
         guarded = option(guarded)
     return guarded  # type: ignore[return-value]
+
+
+def say_what_is_ignored() -> None:
+    """Options beside --app that the app's own pipeline has been opened with."""
+    context = click.get_current_context()
+    for name in ("db", "provider") if context.params.get("app") else ():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            click.echo(f"mina: --{name} is not looked at: the pipeline of --app has its own", err=True)
 
 
 def fail(error: MinaError) -> NoReturn:

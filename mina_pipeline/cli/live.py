@@ -16,6 +16,7 @@ from ..errors import MinaError
 from ..events import Event, RecordedEvent, SegmentsRecorded, StageFailed, StageReady, Unread
 from ..states import INITIAL, State, evolve
 from ..views import Session
+from .plain import said
 
 COLOURS = {"ok": "green", "degraded": "yellow", "empty": "cyan", "failed": "red"}
 
@@ -33,7 +34,7 @@ class Watch:
         self.live = Live(console=self.console, refresh_per_second=12) if self.console.is_terminal else None
 
     def __enter__(self) -> Watch:
-        self.console.print(Text(f"{self.source} → session {self.session.session_id}", style="bold"))
+        self.console.print(said(f"{self.source} → session {self.session.session_id}", style="bold"))
         if self.live:
             self.live.start()
         return self

@@ -6,10 +6,10 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ..wire import iso
 from .app import mina, open_pipeline, print_json, shared
+from .plain import said
 from .show import show_session
 
 
@@ -47,7 +47,7 @@ def list_sessions(
         table.add_column(column, overflow="fold", no_wrap=column == "session")
     for s in found:
         cells = (str(s.id), s.session_id, s.state, str(s.version), str(s.total_segments), iso(s.started_at))
-        table.add_row(*cells, Text(s.title or ""))
+        table.add_row(*cells, said(s.title or ""))
     Console(highlight=False, markup=False).print(table)
 
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
-from rich.text import Text
 
 from ..meeting import AnalyticsResult, Result, Summary, TaskList
 from ..projections import Row
 from ..views import Session
 from .live import COLOURS
+from .plain import plain, said
 
 BAR = 24
 
@@ -40,7 +40,7 @@ def show_usage(session: Session) -> None:
         for run, answers in runs.items():
             for one in answers:
                 who = f"{one['provider']} {one['model']}"
-                click.echo(f"  {stage:<12} run {run}: {one['answers']} answers of {who}, {spent(one)}")
+                click.echo(f"  {stage:<12} run {run}: {one['answers']} answers of {plain(who)}, {spent(one)}")
     if usage["stages"]:
         click.echo(f"  {'in all':<12} {spent(usage)}")
     if usage["in_doubt"]:
@@ -55,12 +55,12 @@ def spent(usage: dict[str, Any]) -> str:
 def reveal(session: Session, made: Result, artefacts: Iterable[Row] = ()) -> None:
     """Print what a session has come to, to stdout."""
     console = Console(highlight=False, markup=False)
-    console.print(Rule(Text(session.title or session.session_id, style="bold")))
+    console.print(Rule(said(session.title or session.session_id, style="bold")))
     errors = {row["stage"]: row["error"] for row in artefacts}
     for name, stage in session.stages.items():
         if stage.outcome in ("failed", "degraded"):
             why = errors.get(name) or stage.reason or ""
-            console.print(Text(f"{name}: {stage.outcome}  {why}", style=COLOURS[stage.outcome or ""]))
+            console.print(said(f"{name}: {stage.outcome}  {why}", style=COLOURS[stage.outcome or ""]))
     if made.summary and made.summary.outcome != "failed":
         show_summary(console, made.summary)
     if made.tasks and made.tasks.outcome != "failed":
@@ -68,15 +68,16 @@ def reveal(session: Session, made: Result, artefacts: Iterable[Row] = ()) -> Non
     if made.analytics and made.analytics.outcome != "failed":
         show_analytics(console, made.analytics)
     for name, other in made.others.items():
-        console.print(Text(f"\n{name}: {other.outcome}", style="bold"))
+        console.print()
+        console.print(said(f"{name}: {other.outcome}", style="bold"))
 
 
 def show_summary(console: Console, summary: Summary) -> None:
     heading(console, "Summary")
-    console.print(Padding(Text(summary.brief or "Nothing was said."), (0, 2)))
+    console.print(Padding(said(summary.brief or "Nothing was said."), (0, 2)))
     if summary.detailed and summary.detailed != summary.brief:
         console.print()
-        console.print(Padding(Text(summary.detailed), (0, 2)))
+        console.print(Padding(said(summary.detailed), (0, 2)))
     bullets(console, "Key points", [point.text for point in summary.key_points])
     bullets(console, "Decisions", [decision.text for decision in summary.decisions])
     bullets(console, "Open questions", [q.question for q in summary.questions if not q.answered])
@@ -93,7 +94,7 @@ def show_tasks(console: Console, tasks: TaskList) -> None:
     for task in tasks:
         due = task.due_date or ""
         due += f" ({task.due_text})" if task.due_text and task.due_date else ""
-        table.add_row(Text(task.title), Text(task.assigned_to or "–"), Text(due or "–"), task.priority)
+        table.add_row(said(task.title), said(task.assigned_to or "–"), said(due or "–"), task.priority)
     console.print(Padding(table, (0, 2)))
 
 
@@ -110,21 +111,21 @@ def show_analytics(console: Console, analytics: AnalyticsResult) -> None:
     for speaker in analytics.speaking_time:
         bar = "█" * max(1, round(speaker.share * BAR)) if speaker.talk_ms else ""
         table.add_row(
-            Text(speaker.speaker),
+            said(speaker.speaker),
             f"{speaker.share:.0%}",
-            Text(bar, style="blue"),
+            said(bar, style="blue"),
             str(speaker.turns),
             f"{speaker.words_per_minute:.0f}",
             str(speaker.questions),
         )
     console.print(Padding(table, (0, 2)))
     if analytics.keywords:
-        console.print(Text("  keywords: " + ", ".join(keyword.phrase for keyword in analytics.keywords)))
+        console.print(said("  keywords: " + ", ".join(keyword.phrase for keyword in analytics.keywords)))
 
 
 def heading(console: Console, text: str) -> None:
     console.print()
-    console.print(Text(text, style="bold"))
+    console.print(said(text, style="bold"))
 
 
 def bullets(console: Console, title: str, texts: list[str]) -> None:
@@ -132,4 +133,4 @@ def bullets(console: Console, title: str, texts: list[str]) -> None:
         return
     heading(console, title)
     for text in texts:
-        console.print(Padding(Text(f"• {text}"), (0, 2)))
+        console.print(Padding(said(f"• {text}"), (0, 2)))

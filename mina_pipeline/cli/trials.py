@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,13 +21,13 @@ from ..trials import COLUMNS, Trial, differences
 from ..views import StageView
 from .app import mina, open_pipeline, print_json, shared
 from .live import COLOURS
+from .plain import cell, plain
 from .show import show_session
 
 PROVIDER = click.option("--provider", metavar="P", help="Who makes the stages anew (default: the pipeline's own).")
 MODEL = click.option("--model", metavar="M", help="A model of that provider; alone: of openai.")
 LINES = 20
 """So many lines of a transcript are shown; --json has all."""
-DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @contextmanager
@@ -135,16 +134,6 @@ def progress(trial: Trial) -> None:
 
 
 # --- tables; whatever a model or a transcript has written is text, never markup
-
-
-def plain(text: object) -> str:
-    """Without what steers a terminal or turns the text around, of which stores keep some: C1 controls, overrides."""
-    kept = (" " if c in "\n\t\u2028\u2029" else c for c in str(text) if c not in DIRECTIONS)
-    return "".join(c for c in kept if unicodedata.category(c) != "Cc")
-
-
-def cell(value: object, style: str = "") -> Text:
-    return Text("–" if value is None or value in ("", ()) else plain(value), style=style)
 
 
 def table_of(*columns: str) -> Table:

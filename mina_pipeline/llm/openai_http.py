@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
@@ -25,6 +26,7 @@ LARGEST = 16 * 2**20
 """Bytes of a reply; a server that sends more is not one to listen to."""
 
 MOST_TOKENS = 10**9
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
 
 CONNECTION: ContextVar[Connection | None] = ContextVar("mina_model_connection", default=None)
 
@@ -218,7 +220,8 @@ def read_responses(body: bytes) -> Reply:
 
 
 def named(model: Any) -> str | None:
-    return model if isinstance(model, str) else None
+    """What the server says that answered, if that is a model's name at all: it is kept for ever, and shown."""
+    return model if isinstance(model, str) and MODEL.fullmatch(model) else None
 
 
 def used(usage: Any, *kinds: str) -> tuple[int | None, int | None]:

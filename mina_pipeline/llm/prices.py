@@ -37,7 +37,10 @@ Prices = Mapping[str, Price]
 def read_prices(given: Mapping[str, Price | tuple[float, float]] | str) -> dict[str, Price]:
     """A table as given: {model: (in, out)}, or "model=in/out,…" from the environment; InvalidInput where it is not."""
     if not isinstance(given, str):
-        return {name: price if isinstance(price, Price) else Price(*price) for name, price in given.items()}
+        try:
+            return {name: price if isinstance(price, Price) else Price(*price) for name, price in given.items()}
+        except TypeError:
+            raise InvalidInput("prices", "is {model: (in, out)}, two numbers for a million tokens each") from None
     found: dict[str, Price] = {}
     for name, text in pairs("prices", given).items():
         into, slash, out = text.partition("/")

@@ -21,6 +21,9 @@ from ..projections import Row
 from .refusals import Lost, cause_of, first_line, refusal, shown_url
 
 Values = Sequence[Any] | Mapping[str, Any]
+DRIVERS = ("psycopg", "sqlite3", "sqlalchemy")
+ACTIVE, UNKNOWN = 1, 4
+"""libpq's transaction states."""
 Rows = list[tuple[Any, ...]]
 
 
@@ -72,11 +75,16 @@ class OwnLink:
 
     def broken(self, error: BaseException) -> bool:
         """Whether this connection is of no more use after the error."""
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or self.unfinished():
             return True  # interrupted in the middle of a statement
         return self.connection.invalidated or self.connection.dialect.is_disconnect(
             cause_of(error), self.driver, self.cursor
         )
+
+    def unfinished(self) -> bool:
+        """Whether PostgreSQL is still at a statement whose answer nobody waits for any more, or nobody knows."""
+        status = getattr(getattr(self.driver, "pgconn", None), "transaction_status", 0)
+        return status in (ACTIVE, UNKNOWN)
 
     def discard(self) -> None:
         try:
@@ -217,7 +225,7 @@ class Lender:
         """The error to raise for one that a statement met."""
         if isinstance(error, MinaError) or not isinstance(error, Exception):
             return error
-        if lost:
+        if lost and type(cause_of(error)).__module__.partition(".")[0] in DRIVERS:
             return Lost(self.url, first_line(cause_of(error)))
         return refusal(error, self.url) or error
 

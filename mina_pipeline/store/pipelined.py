@@ -10,7 +10,7 @@ from ..errors import StoreBusy
 from ..ports import Append
 from . import postgresql
 from .connections import INHERITED, Lender, OwnLink
-from .refusals import Lost
+from .refusals import Lost, cause_of
 from .tables import Schema
 from .tickets import Ticket, Turns
 
@@ -70,8 +70,8 @@ class Pipelined(Turns):
             lost = self.let_go(link, error) if link is not None else None
             for ticket in batch:
                 ticket.settle(error=Aside(lost))
-            if not isinstance(error, Exception):
-                raise
+            if (interrupt := interruption(error)) is not None:
+                raise interrupt from None
 
     def written(self, link: OwnLink, appends: list[Append]) -> list[bool]:
         """Without a BEGIN what stands between two synchronizations of a pipeline is one transaction."""
@@ -90,13 +90,20 @@ class Pipelined(Turns):
         if self.ended:
             raise Aside
         if self.link is None:
-            self.link = link = self.lender.take()
-            link.cursor.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+            link = self.lender.take()
+            try:
+                link.cursor.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+            except BaseException:
+                link.discard()
+                self.lender.closed(1)
+                raise
+            self.link = link
         return self.link
 
     def let_go(self, link: OwnLink, error: BaseException) -> Lost | None:
-        """What the error leaves unknown: after a broken connection, whether all of it was committed."""
-        broken = link.broken(error)
+        """What the error leaves unknown: whether all of it was committed. Only the server's own refusal says that it
+        was not: who is interrupted in a pipeline sees psycopg's complaint about that, on a connection that is whole."""
+        broken = link.broken(error) or refused_by_server(error) is None
         meant = self.lender.meaning(error, broken)
         if broken or link.driver.info.transaction_status:  # 0: idle
             self.discard()
@@ -118,6 +125,20 @@ class Pipelined(Turns):
         INHERITED.append((self.link, self.cursors))
         super().forget()
         self.link, self.cursors = None, []
+
+
+def refused_by_server(error: BaseException) -> str | None:
+    """The SQLSTATE that the server gave."""
+    return getattr(cause_of(error), "sqlstate", None)
+
+
+def interruption(error: BaseException) -> BaseException | None:
+    """What interrupted us, where the error is that, or psycopg's complaint over it; None for an error of its own."""
+    if not isinstance(error, Exception):
+        return error
+    under = error.__context__
+    complaint = refused_by_server(error) is None and type(error).__module__.startswith("psycopg")
+    return under if complaint and under is not None and not type(under).__module__.startswith("psycopg") else None
 
 
 def append_of(ticket: Ticket) -> Append:

@@ -144,3 +144,28 @@ def segment(n: int) -> Any:
     from mina_pipeline import Segment
 
     return Segment(f"word {n}", n, n + 1)
+
+
+def test_a_finalize_that_is_held_up_keeps_no_worker(opened: Open) -> None:
+    """A worker that was taken for a command which then waits for a lock does other work soon; what is begun for it
+    in the end is anybody's."""
+    p = opened(definition=QUICK, settings={"lease": 3600.0, "renew": 600.0})
+    slow, other = (p.start_session().session_id for _ in range(2))
+    with waiting(p) as threads:
+        hand = threads.idle.take()
+        assert hand is not None
+        p.finalize(other)
+        until(lambda: p.get(other).state == "revealed", 5)
+        begun = p._executed(slow, finalize(), None, None, None, hand.worker.next_stage)
+        hand.give(begun)
+        until(lambda: p.get(slow).state == "revealed", 5)
+    assert types(p, slow) == types(p, other) == WHOLE
+
+
+def test_a_worker_that_was_taken_for_nothing_comes_back(opened: Open) -> None:
+    """Whoever took it was interrupted before it could say anything."""
+    p = opened(definition=QUICK)
+    with waiting(p) as threads:
+        assert threads.idle.take() is not None
+        until(lambda: len(threads.idle.places) == 1, 5)
+        assert not p.company.at_work

@@ -297,3 +297,19 @@ def test_a_claim_of_a_run_under_way_is_told_apart(opened: Open) -> None:
     time.sleep(0.01)
     worker.step(p.clock.now())  # nobody had begun it
     assert p.get("s").usage["in_doubt"] == 0
+
+
+def test_a_second_attempt_that_died_is_in_doubt_too(timed: Open, at: Time) -> None:
+    """A run that has waited and was claimed again by a process that died: what is bought next may be bought twice."""
+    shop = Shop()
+    p = timed(definition=shop.workflow(policy="wait"))
+    begun(p)
+    shop.away = "c"
+    p.run_until_idle()
+    shop.away = None
+    at.pass_by(600)
+    assert p.store.claim(at.now(), "dead", "t", 1, Wanted(list(p.code))) is not None
+    at.pass_by(60)
+    p.run_until_idle()
+    assert shop.sold == ["1 a", "1 b", "1 c"]
+    assert p.get("s").usage["in_doubt"] == 1

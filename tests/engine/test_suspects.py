@@ -159,3 +159,30 @@ def test_a_suspect_that_hangs_stops_nobody(opened: Open) -> None:
         p.finalize(p.start_session(session_id="next").session_id)
         until(lambda: p.get("next").state == "revealed", 10)
         stuck.set()
+
+
+def test_a_suspect_has_its_turn_where_workers_are_handed_their_work(opened: Open) -> None:
+    """Workers that are given one finalized session after the other, and claim none, look for suspects as well."""
+    floor = Floor()
+    p = opened(definition=floor.workflow(0.1), settings={"fair_wait": 0.3})
+    lapsed(p, "suspect", 2)
+    stop = threading.Event()
+
+    def host() -> None:
+        while not stop.is_set():
+            session_id = p.start_session().session_id
+            p.finalize(session_id)
+            while not stop.is_set() and p.get(session_id).state != "revealed":
+                time.sleep(0.005)
+
+    hosts = [threading.Thread(target=host) for _ in range(2)]
+    try:
+        with p.workers(3):
+            for one in hosts:
+                one.start()
+            until(lambda: p.get("suspect").state == "revealed", 15)
+    finally:
+        stop.set()
+        for one in hosts:
+            one.join()
+    assert floor.beside["suspect"] == 0

@@ -94,3 +94,24 @@ def test_in_memory_it_counts_in_memory(opened: Open, url: str) -> None:
     budget = opened().store.budget(Limits(session_tokens=5), lambda: "key")
     reserved(budget, 5)
     assert budget.spent(SESSION, "a") == Spent(0, 0, 5, 100)
+
+
+def test_a_provider_counts_in_the_database_of_each_pipeline(opened: Open, url: str) -> None:
+    """One provider object, opened with twice: each pipeline counts in its own store, also when the other is closed;
+    a budget of the host's own stays where it is."""
+    from mina_pipeline.llm.budget import MemoryBudget, Refused
+    from mina_pipeline.stages.openai import provider
+
+    given: dict[str, Any] = {"base_url": "http://127.0.0.1:9/v1", "environ": {}, "day_tokens": 10}
+    shared = provider(**given)
+    first = opened(provider=shared)
+    reserved(first.provider.client.budget, 10)
+    assert first.provider.client.budget.reserve("a", TODAY, 1, 0) == Refused(DAY)
+    first.close()
+    second = Pipeline.open("memory://", provider=shared)
+    reserved(second.provider.client.budget, 10)
+    assert shared.client.budget.spent(DAY, TODAY.isoformat()) == Spent()
+    own = MemoryBudget(Limits(day_tokens=3))
+    third = Pipeline.open("memory://", provider=provider(**given, budget=lambda limits: own))
+    assert third.provider.client.budget is own
+    assert Pipeline.open("memory://", provider=provider(**{**given, "day_tokens": None})).provider is not None

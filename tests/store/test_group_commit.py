@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -259,3 +260,45 @@ def test_a_commit_whose_answer_was_lost(postgres_url: str, monkeypatch: pytest.M
         monkeypatch.undo()
         assert [pipeline.get(one).version for one in ids] == [2] * 4
         assert pipeline.record(ids[0], [Segment("b", 2, 3)]).version == 3
+
+
+class Cut(Exception):
+    """What a host interrupts a thread with."""
+
+
+def test_who_is_interrupted_in_a_pipeline_leaves_nothing_in_doubt(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader is interrupted after the commit, and psycopg complains over that without a word of the server's: the
+    others' appends are found in the log, not made again; the leader hears of what interrupted it."""
+    with on_postgresql(postgres_url) as pipeline:
+        together = turns(pipeline)
+        ids = [pipeline.start_session().session_id for _ in range(4)]
+        appends = [next_append(pipeline, one, "a") for one in ids]
+        written = together.written
+
+        def cut(link: Any, batch: list[Append]) -> list[bool]:
+            written(link, batch)
+            try:
+                raise Cut
+            except Cut:
+                raise psycopg.OperationalError("cannot exit pipeline mode while busy")  # noqa: B904
+
+        monkeypatch.setattr(together, "written", cut)
+        answers = in_one_commit(pipeline, appends)
+        monkeypatch.undo()
+        assert sorted(map(str, map(type, answers))) == sorted(map(str, [bool, bool, bool, Cut]))
+        assert [answer for answer in answers if isinstance(answer, bool)] == [True] * 3
+        assert [pipeline.get(one).version for one in ids] == [2] * 4
+        assert [pipeline.record(one, [Segment("b", 2, 3)]).total_segments for one in ids] == [2] * 4
+
+
+def test_a_connection_in_the_middle_of_a_statement_is_not_lent_again(postgres_url: str) -> None:
+    """Who was interrupted by an exception of the host's leaves the server at work: that connection goes."""
+    with on_postgresql(postgres_url) as pipeline:
+        lender: Any = pipeline.store.shared.lender  # type: ignore[attr-defined]
+        with pytest.raises(Cut), lender.lend() as link:
+            link.driver.pgconn.send_query(b"SELECT pg_sleep(0.5)")
+            raise Cut
+        session_id = pipeline.start_session().session_id
+        assert pipeline.record(session_id, [Segment("a", 0, 1)]).version == 2

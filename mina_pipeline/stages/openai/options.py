@@ -71,8 +71,9 @@ class Options:
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
             raise InvalidInput("base_url", "must begin with http:// or https://")
         for name in ("concurrency", "call_timeout", "tries", "output_tokens", "chunk_tokens", "refine_tokens"):
-            if not 0 < getattr(self, name) <= 10_000_000:
-                raise InvalidInput(name, f"must be above 0, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 < value <= 10_000_000:
+                raise InvalidInput(name, f"must be a number above 0, not {value!r}")
         for name in ("session_money", "day_money"):
             money = getattr(self, name)
             if money is not None and not (isfinite(money) and money >= 0):

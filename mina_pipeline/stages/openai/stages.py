@@ -45,26 +45,28 @@ def opened(options: Options, budget: Callable[..., Budget] | None = None) -> Ope
         call_timeout=options.call_timeout,
         tries=options.tries,
     )
-    return OpenAIProvider(options, client)
+    return OpenAIProvider(options, client, own_budget=budget is not None)
 
 
 class OpenAIProvider:
     """Makes the standard stages. What a model was asked for and did not give is `degraded`, with the reason:
     budget | quota | refusal | unusable answer | cut off | too long | uncited."""
 
-    def __init__(self, options: Options, client: ModelClient) -> None:
+    def __init__(self, options: Options, client: ModelClient, own_budget: bool = False) -> None:
         self.options = options
         self.client = client
+        self.own_budget = own_budget
 
     @property
     def name(self) -> str:
         return self.options.name
 
-    def share_budget(self, make: Callable[[Limits], Budget]) -> None:
-        """Count where every process of the database counts, unless there is nothing to keep to, or a budget was
-        given."""
-        if self.options.limits != Limits() and isinstance(self.client.budget, MemoryBudget):
-            self.client.budget = make(self.options.limits)
+    def sharing(self, make: Callable[[Limits], Budget]) -> OpenAIProvider:
+        """One for a pipeline, that counts where every process of its database counts; this one itself where there is
+        nothing to keep to, or the host gave a budget."""
+        if self.own_budget or self.options.limits == Limits():
+            return self
+        return OpenAIProvider(self.options, replace(self.client, budget=make(self.options.limits)))
 
     def refine(self, ctx: StageContext) -> Outcome:
         lines = lines_of(ctx.segments)
