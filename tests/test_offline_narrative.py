@@ -25,16 +25,16 @@ from mina_pipeline.stages.offline.tasks import extract_tasks
 from mina_pipeline.stages.offline.utterances import sentences, words
 
 TALK = [
-    ("Park Manager", "okay so the plan for today is the budget for the garden and the new fence"),
+    ("Park Director", "okay so the plan for today is the budget for the garden and the new fence"),
     ("Treasurer", "the fence costs two thousand euros which is more than the budget for the garden"),
-    ("Park Manager", "i think we should take the wooden fence because our budget for the garden is small"),
+    ("Park Director", "i think we should take the wooden fence because our budget for the garden is small"),
     ("Treasurer", "yeah"),
-    ("Park Manager", "does the city council allow a wooden fence near the garden"),
+    ("Park Director", "does the city council allow a wooden fence near the garden"),
     ("Treasurer", "they said that the fence must be lower than the hedge around the garden"),
 ]
 NARRATOR = set(
     "the team discussed then talked about and said suggested that will work on a an they them their it was is are do "
-    "not people have would should park manager treasurer".split()
+    "not people have would should park director treasurer".split()
 )
 """What the narrative may say of its own accord."""
 
@@ -67,7 +67,7 @@ def test_words_are_turned_round(text: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     ("label", "who"),
-    [("Project Manager", "the Project Manager"), ("Ann", "Ann"), ("Mark", "Mark"), ("Speaker 2", "Speaker 2")],
+    [("Project Director", "the Project Director"), ("Ann", "Ann"), ("Mark", "Mark"), ("Speaker 2", "Speaker 2")],
 )
 def test_a_role_has_an_article_and_a_person_has_none(label: str, who: str) -> None:
     """A sentence names its speaker as people would."""
@@ -86,7 +86,7 @@ def test_the_narrative_says_nothing_that_was_not_said() -> None:
     assert told - heard - NARRATOR == set()
     assert not told & {"i", "we", "our", "you"}
     assert "the wooden fence" in detailed
-    assert "Park Manager suggested that the team should take the wooden fence" in detailed
+    assert "Park Director suggested that the team should take the wooden fence" in detailed
 
 
 def test_a_question_is_not_told_as_a_statement() -> None:
@@ -191,7 +191,7 @@ def test_what_becomes_a_task_is_told_once() -> None:
 def test_the_brief_is_in_the_third_person() -> None:
     """It names who took part, and tells the most telling sentence as another would."""
     brief = summarize(said(*TALK)).brief
-    assert brief.startswith("The Park Manager and the Treasurer talked about the ")
+    assert brief.startswith("The Park Director and the Treasurer talked about the ")
     assert not set(words(brief)) & {"i", "we", "our", "you"}
 
 

@@ -207,7 +207,7 @@ def test_clean_prose_is_left_alone() -> None:
 
 def test_speaker_names_are_cased_and_roles_are_not() -> None:
     """A speaker label that is a name is one in the text too; a role is a common word."""
-    segments = cues(("Anna Lopez", "it is me"), ("Project Manager", "so anna has the project now"))
+    segments = cues(("Anna Lopez", "it is me"), ("Project Director", "so anna has the project now"))
     assert refined(segments) == ["It is me.", "So Anna has the project now."]
 
 

@@ -19,10 +19,10 @@ CALENDAR = listed(
 
 _PRONOUN = frozenset({"i", "i'm", "i've", "i'd", "i'll"})
 _ROLES = listed(
-    "speaker host guest moderator facilitator participant person unknown user agent customer client caller interviewer "
-    "interviewee manager director president chair chairman chairwoman head chief officer secretary treasurer clerk "
-    "coordinator assistant lead team product sales support admin marketing engineer developer designer architect "
-    "analyst consultant expert specialist scientist researcher doctor nurse patient teacher student professor phd grad "
+    "speaker host guest moderator facilitator participant person unknown agent customer client caller interviewer "
+    "interviewee director president chair chairman chairwoman head chief officer secretary treasurer clerk "
+    "coordinator assistant lead team product sales support admin engineer developer architect "
+    "analyst consultant specialist scientist researcher doctor nurse patient teacher student professor "
     "lawyer judge witness operator channel room male female"
 )
 _WORDS_TOO = listed(
@@ -32,7 +32,7 @@ _NO_NAMES = _ROLES | _WORDS_TOO
 
 
 def is_role(speaker: str) -> bool:
-    """Whether a speaker label says what somebody is ("Project Manager"), not who."""
+    """Whether a speaker label says what somebody is ("Vice Chair"), not who."""
     parts = speaker.lower().split()
     return any(part in _ROLES for part in parts) and all(len(part) > 1 and part.isalpha() for part in parts)
 

@@ -112,7 +112,7 @@ def why_not(raw: str, new: str, names: Names) -> str | None:
     matcher = SequenceMatcher(None, said, now, autojunk=False)
     if any(denials(said[a:b]) != denials(now[c:d]) for _, a, b, c, d in matcher.get_opcodes()):
         return "negation"
-    if names.order(said) != names.order(now) or not named(said, new):
+    if names.order(said) != names.order(now) or not named(tokens(raw), new):
         return "name"
     return edited(said, now, matcher)
 
