@@ -179,6 +179,11 @@ def test_replay_with_prints_a_table(p: Pipeline, app: Run) -> None:
     assert trial["diff"]["b"]["session_id"] == trial["session"]["session_id"]
 
 
+def heard() -> None:
+    """Whoever runs these tests in the background may have them ignore SIGINT, and a child inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_cancels_the_fork(
     p: Pipeline, app: Run, place: Any, tmp_path: Path, sent: signal.Signals
@@ -188,7 +193,8 @@ def test_a_signal_ends_it_and_cancels_the_fork(
     command = [sys.executable, "-m", "mina_pipeline", "fork", parent, "--from", "summary"]
     command += ["--app", f"app_{tmp_path.name}:pipeline"]
     env = {**place.env, "APP_DB": place.url, "HOSTILE": HOSTILE, "SLOW": str(begun)}
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heard}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, **pipes) as process:
         until = time.monotonic() + 30
         while not begun.exists() and time.monotonic() < until:
             time.sleep(0.05)
