@@ -302,8 +302,8 @@ def test_the_wire_view_is_json_of_plain_values(hall: Hall) -> None:
 
 
 def test_the_command_line_shows_text_and_json_stays_json(hall: Hall) -> None:
-    """Without terminal codes, of seven bits or eight, and without what turns a line around; rich's own markup is shown as
-    it was written."""
+    """Without terminal codes, of seven bits or eight, and without what turns a line around; markup of rich's is shown
+    as it was written."""
     for session_id in hall.texts:
         shown = CliRunner().invoke(mina, ["sessions", "show", session_id, "--db", hall.url], env={"COLUMNS": "4000"})
         assert shown.exit_code == 0, (session_id, shown.exception)
