@@ -14,8 +14,8 @@ import pytest
 
 from mina_pipeline.meeting import Segment, Task, TaskList
 from mina_pipeline.stages.base import Ok
+from mina_pipeline.stages.citations import with_quotes
 from mina_pipeline.stages.offline import OfflineProvider
-from mina_pipeline.stages.offline.evidence import with_quotes
 from mina_pipeline.stages.offline.narrative import Line, stretches
 from mina_pipeline.stages.offline.phrases import find_nouns, find_phrases
 from mina_pipeline.stages.offline.ranking import content_stems, find_broken, rank

@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..comparing import Diff, LineSides
 from ..meeting import Task
-from ..trials import COLUMNS, Trial, differences
+from ..trials import COLUMNS, Diff, LineSides, Trial, differences
 from ..views import StageView
 from .app import mina, open_pipeline, print_json, shared
 from .live import COLOURS

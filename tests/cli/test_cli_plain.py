@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from mina_pipeline import Pipeline, Segment
@@ -33,3 +34,18 @@ def test_only_a_models_name_is_taken_for_one() -> None:
     """What a server says that answered is kept for ever, and is a label of metrics."""
     names = ["gpt-5.4-mini", "meta/llama-3:70b", "a" * 100, "as said: the budget", "x" * 101, "", "\x1b[31m", None, 7]
     assert [named(one) for one in names] == [*names[:3], *[None] * 6]
+
+
+def test_what_is_not_looked_at_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option beside --app, whose pipeline is open already, on stderr; not what the environment has."""
+    module = f"host_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{module}.py").write_text(
+        "from mina_pipeline import Pipeline\npipeline = Pipeline.open('memory://')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    command = ["sessions", "list", "--app", f"{module}:pipeline", "--json"]
+    said = CliRunner().invoke(mina, [*command, "--db", "sqlite:///other.db"])
+    assert (said.exit_code, said.stdout) == (0, "")
+    assert "--db is not looked at" in said.stderr
+    quiet = CliRunner().invoke(mina, command, env={"MINA_DATABASE_URL": "sqlite:///other.db"})
+    assert (quiet.exit_code, quiet.stderr) == (0, "")

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from asked import asking, context, long_meeting, meeting, truthful
-from budget_contract import BudgetContract
 
 from mina_pipeline.errors import InvalidInput, ProviderUnavailable
 from mina_pipeline.llm.budget import DAY, SESSION, Budget, Limits, MemoryBudget
 from mina_pipeline.llm.prices import Price, read_prices
 from mina_pipeline.stages.base import Degraded, Ok
 from mina_pipeline.stages.offline import OfflineProvider
+from mina_pipeline.testing.budgets import BudgetContract
 from mina_pipeline.testing.openai_server import Answer, Cut, Drip, Garbage, Longer, Refusal, Reset, Status, WrongSchema
 
 SAID = meeting("um good morning everybody let us begin", "i will send the report to the board by friday")

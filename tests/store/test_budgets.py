@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +13,7 @@ import pytest
 from mina_pipeline import Pipeline
 from mina_pipeline.interrupted import Interrupted
 from mina_pipeline.llm.budget import DAY, SESSION, Budget, Limits, Spent
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "llm"))
-from budget_contract import BudgetContract, reserved
+from mina_pipeline.testing.budgets import BudgetContract, reserved
 
 Open = Callable[..., Pipeline]
 TODAY = date(2026, 3, 2)

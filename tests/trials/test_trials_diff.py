@@ -11,9 +11,9 @@ from stuck import due
 from trying import STAGES, Other, finished
 
 from mina_pipeline import Degraded, Pipeline, SessionNotFound, StageContext
-from mina_pipeline.comparing import Side, compare, paired_tasks
 from mina_pipeline.meeting import Cited, Result, SummaryResult, Task
 from mina_pipeline.stages.base import Outcome
+from mina_pipeline.trials.comparing import Side, compare, paired_tasks
 
 
 def test_diff_of_a_session_with_itself(pipeline: Pipeline) -> None:

@@ -13,7 +13,7 @@ from mina_pipeline.llm.budget import Limits
 from mina_pipeline.testing.openai_server import OpenAIServer
 from mina_pipeline.testing.truthful_model import truthful
 from mina_pipeline.trials import trial_provider
-from mina_pipeline.workshop import definition_name
+from mina_pipeline.trials.workshop import definition_name
 
 
 def test_providers_that_are_not_there(pipeline: Pipeline) -> None:

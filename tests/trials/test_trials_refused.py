@@ -20,10 +20,10 @@ from mina_pipeline import (
     define,
     stage,
 )
-from mina_pipeline.copying import prefix
 from mina_pipeline.events import SessionErased
 from mina_pipeline.projections import Op
 from mina_pipeline.sessions import load
+from mina_pipeline.trials.copying import prefix
 
 
 def erased(p: Pipeline) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...meeting import TaskList
 from ..base import Ok, Outcome, StageContext
+from ..citations import with_quotes
 
 
 class OfflineProvider:
@@ -22,14 +23,12 @@ class OfflineProvider:
         return Ok(analyze(ctx.segments))
 
     def extract_tasks(self, ctx: StageContext) -> Outcome:
-        from .evidence import with_quotes
         from .tasks import extract_tasks
 
         tasks = extract_tasks(ctx.segments, meeting_date=ctx.session.date, refined=ctx.refined)
         return Ok(with_quotes(tasks, _said(ctx)))
 
     def summarize(self, ctx: StageContext) -> Outcome:
-        from .evidence import with_quotes
         from .summary import summarize
         from .tasks import extract_tasks
 

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from . import commands as ask
-from .company import Company
-from .crew import WorkerThreads
-from .definition import TRIAL
-from .errors import IllegalTransition, MinaError
-from .llm.breaker import Breakers
-from .log import logger
-from .observers import Observers
-from .ports import Clock, Ids, Store
-from .projections import open_work
-from .sessions import Sessions, load
-from .settings import Settings
-from .stages.base import Stage
-from .store.memory import MemoryStore
-from .worker import Worker
+from .. import commands as ask
+from ..company import Company
+from ..crew import WorkerThreads
+from ..definition import TRIAL
+from ..errors import IllegalTransition, MinaError
+from ..llm.breaker import Breakers
+from ..log import logger
+from ..observers import Observers
+from ..ports import Clock, Ids, Store
+from ..projections import open_work
+from ..sessions import Sessions, load
+from ..settings import Settings
+from ..stages.base import Stage
+from ..store.memory import MemoryStore
+from ..worker import Worker
 
 ACTOR = "trial"
 Key = tuple[str, int]

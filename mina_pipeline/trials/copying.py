@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from .codec import GENESIS, chain, clean, decode, digest, encode, recorded
-from .errors import IllegalTransition, SessionNotFound
-from .events import (
+from ..codec import GENESIS, chain, clean, decode, digest, encode, recorded
+from ..errors import IllegalTransition, SessionNotFound
+from ..events import (
     Event,
     SessionErased,
     SessionStarted,
@@ -20,10 +20,10 @@ from .events import (
     StageStarted,
     StageWaiting,
 )
-from .ports import Append, Ids
-from .projections import READ_MODELS, Delays, Op, Row
-from .recovery import folded
-from .states import State, replay
+from ..ports import Append, Ids
+from ..projections import READ_MODELS, Delays, Op, Row
+from ..recovery import folded
+from ..states import State, replay
 
 FORK = "fork"
 """The word that refusals use for what was asked."""

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from .codec import builtins
-from .meeting import Cited, Made, Result, Summary, Task, TranscriptLine
-from .views import Session, StageView
+from ..codec import builtins
+from ..meeting import Cited, Made, Result, Summary, Task, TranscriptLine
+from ..views import Session, StageView
 
 TASK_FIELDS = tuple(name for name in Task.__dataclass_fields__ if name != "task_id")
 POINTS = ("key_points", "decisions")

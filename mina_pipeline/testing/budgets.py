@@ -1,12 +1,18 @@
-"""What every Budget keeps to: derive a class `Test…` from it that says how one is made."""
+"""The suite that every Budget passes. Subclass BudgetContract in a test module and say how one is made.
+
+class TestMyBudget(BudgetContract):
+    def make(self, limits):
+        return MyBudget(limits)
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
+from abc import ABC, abstractmethod
 from datetime import date
 
-from mina_pipeline.llm.budget import DAY, SESSION, Budget, Limits, Refused, Reservation, Spent
+from ..llm.budget import DAY, SESSION, Budget, Limits, Refused, Reservation, Spent
 
 TODAY = date(2026, 3, 2)
 
@@ -19,10 +25,12 @@ def reserved(
     return found
 
 
-class BudgetContract:
+class BudgetContract(ABC):
+    """What a budget guarantees."""
+
+    @abstractmethod
     def make(self, limits: Limits) -> Budget:
         """A budget in which nothing is spent yet."""
-        raise NotImplementedError
 
     def test_without_limits_everything_is_counted_and_nothing_refused(self) -> None:
         budget = self.make(Limits())

@@ -10,17 +10,17 @@ from typing import Any
 
 import msgspec
 
+from ..crew import WorkerThreads
+from ..errors import IllegalTransition, InvalidInput, MinaError, SessionBusy, SessionNotFound, UpgradeNeeded
+from ..inputs import page_size
+from ..opening import find_provider, share
+from ..projections import Row
+from ..recovery import refuse_newer
+from ..sessions import load
+from ..views import Session, result, session_view, transcript_lines
+from ..working import Working
 from .comparing import Diff, Side, compare
 from .copying import FORK, Named, Prefix, copy, prefix
-from .crew import WorkerThreads
-from .errors import IllegalTransition, InvalidInput, MinaError, SessionBusy, SessionNotFound, UpgradeNeeded
-from .inputs import page_size
-from .opening import find_provider, share
-from .projections import Row
-from .recovery import refuse_newer
-from .sessions import load
-from .views import Session, result, session_view, transcript_lines
-from .working import Working
 from .workshop import Key, Workshop, definition_name, maker, word_of
 
 AT_ONCE = 4
@@ -39,7 +39,7 @@ def trial_provider(provider: Any, model: str | None) -> Any:
     if provider not in (None, "openai"):
         name = provider if isinstance(provider, str) else provider.name
         raise InvalidInput("model", f'{name} takes none: leave it out, or name a provider that does ("openai")')
-    from .stages.openai import provider as openai
+    from ..stages.openai import provider as openai
 
     return openai(model=model)
 
