@@ -14,6 +14,7 @@ from .diagnosis import stuck as stuck_ones
 from .errors import InvalidInput, SessionNotFound, UpgradeNeeded
 from .events import Position, RecordedEvent
 from .inputs import check_timezone, checked_segment, identifier, micros, optional_identifier, page_size
+from .live import Live, Wake, Watch
 from .llm.breaker import Breakers
 from .meeting import Result, Segment
 from .observers import Observers
@@ -58,6 +59,7 @@ class Pipeline(Trials):
         self.breakers = Breakers(store, clock, ids, settings, self._breaker_changed)
         self.company = Company()
         self.relay = Relay(store, clock, settings.poll)
+        self.live = Live(store, clock, settings.poll)
         self.threads: list[WorkerThreads] = []
         store.on_commit(self._committed)
 
@@ -91,6 +93,7 @@ class Pipeline(Trials):
             return
         for threads in self.threads:
             threads.close()
+        self.live.close()
         self.relay.close()
         self.store.close()
 
@@ -295,6 +298,17 @@ class Pipeline(Trials):
         self.store.listen()
         return self.relay.subscribe(callback)
 
+    def watch(self, session_id: str, after: int | None = None, wake: Wake | None = None) -> Watch:
+        """A client's place in one session's events, as they go out on the wire: those after a version (None: from now
+        on), then live, each once and in order. The session may be one that is yet to come. See live.Watch."""
+        self.refuse_inside("watch")
+        return self.live.watch(session_id, after, wake)
+
+    def watch_dashboard(self, tenant: str | None, wake: Wake | None = None) -> Watch:
+        """The dashboard_refresh hints of a tenant's sessions from now on."""
+        self.refuse_inside("watch_dashboard")
+        return self.live.watch_dashboard(tenant, wake)
+
     # --- inside
 
     def _handler(self, store: Store) -> Sessions:
@@ -342,5 +356,6 @@ class Pipeline(Trials):
 
     def _committed(self, session_id: str | None, version: int, work: bool) -> None:
         self.relay.wake(session_id, version)
+        self.live.wake(session_id, version)
         for threads in self.threads if work else ():
             threads.wake()

@@ -232,6 +232,14 @@ class EventStore(Protocol):
         """A page of the feed without the bodies, and where it ends (None: there is nothing after `after`)."""
         ...
 
+    def versions(self, session_ids: Sequence[str]) -> dict[str, int]:
+        """The version of each of these sessions that is there, in one read."""
+        ...
+
+    def headers_after(self, versions: Mapping[str, int]) -> list[Header]:
+        """The headers of each of these sessions past the version given, in order per session, in one read."""
+        ...
+
     def head(self) -> Head:
         """Where "from now on" begins."""
         ...

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .codec import recorded
 from .events import Position, RecordedEvent
-from .forks import forget_at_fork
 from .log import logger
+from .looping import Loop
 from .ports import Clock, Head, Store
 
 BATCH = 500
 REMEMBERED = 10_000  # sessions whose last delivered version is known; a forgotten one is read from its start
-GLANCE = 0.002  # s between looks for what a host is about to commit
-GLANCES = 100
 STALLED = 10.0  # s that the feed may be behind what was delivered before anybody is told
 
 
@@ -38,35 +36,26 @@ class Subscription:
         self.close()
 
 
-class Relay:
+class Relay(Loop):
     """Reads by session when told of one (fast, and never held up), and the feed for what nobody told of."""
+
+    name: ClassVar[str] = "mina-relay"
 
     def __init__(self, store: Store, clock: Clock, poll: float) -> None:
         self.store = store
-        self.clock = clock
-        self.poll = poll
         self.subscriptions: list[Subscription] = []
         self.cursor: Position | None = None
         self.reached: OrderedDict[str, int] = OrderedDict()
         # Sessions delivered further than the feed has come, and since when (monotonic seconds).
         self.ahead: dict[str, tuple[int, float]] = {}
-        self.reset()
-        forget_at_fork(self)
+        super().__init__(clock, poll)
 
     def reset(self) -> None:
-        self.woken: dict[str, int] = {}
-        self.hoped: dict[str, tuple[int, int]] = {}
-        self.wakes = self.asked = self.done = 0
-        self.changed = threading.Condition()
-        self.thread: threading.Thread | None = None
-        self.stopped = False
+        super().reset()
         self.warned = float("-inf")
-        self.seen: int | None = None  # its last step (host's µs), and since when there is something to deliver
-        self.behind: int | None = None
 
-    def forget(self) -> None:
-        """In a forked child: the thread is the parent's; the first use here starts one, for the same subscriptions."""
-        self.reset()
+    def wanted(self) -> bool:
+        return bool(self.subscriptions)
 
     def subscribe(self, callback: Callable[[RecordedEvent], None]) -> Subscription:
         """Events committed from now on; the first subscription starts the thread."""
@@ -79,46 +68,18 @@ class Relay:
             self.run()
         return subscription
 
-    def run(self) -> bool:
-        """Whether a thread is there for those who subscribed."""
-        if self.thread is None and self.subscriptions and not self.stopped:
-            self.thread = threading.Thread(target=self.loop, name="mina-relay", daemon=True)
-            self.thread.start()
-        return self.thread is not None
-
     def unsubscribe(self, subscription: Subscription) -> None:
         with self.changed:
             if subscription in self.subscriptions:
                 self.subscriptions.remove(subscription)
 
-    def wake(self, session_id: str | None, version: int) -> None:
-        """This session has reached this version; None: look at the feed."""
-        if not self.subscriptions:
-            return
-        with self.changed:
-            if not self.run():
-                return
-            self.wakes += 1
-            if self.behind is None:
-                self.behind = self.clock.now()
-            if session_id is not None:
-                self.woken[session_id] = max(version, self.woken.get(session_id, 0))
-            self.changed.notify_all()
-
     def step(self, now: int) -> int:
         """Deliver what is there; the next wake in µs."""
-        with self.changed:
-            woken, self.woken = self.woken, {}
-        self.hoped.update((session_id, (version, 0)) for session_id, version in woken.items())
-        for session_id, (version, looked) in list(self.hoped.items()):
-            if self.read_session(session_id) < version and looked < GLANCES:
-                self.hoped[session_id] = (version, looked + 1)  # a host is about to commit it, or to roll it back
-            else:
-                del self.hoped[session_id]  # only now: where reading failed it is read again
+        self.read_woken(self.read_session)
         if self.read_feed():
             return now
         self.report_stall()
-        return now + int((GLANCE if self.hoped else self.poll) * 1e6)
+        return self.next_look(now)
 
     def read_session(self, session_id: str) -> int:
         """Deliver a session's events past what it has been delivered to; the version reached."""
@@ -183,50 +144,3 @@ class Relay:
                 application=stall.application,
                 seconds=stall.seconds,
             )
-
-    def loop(self) -> None:
-        while not self.stopped:
-            asked, wakes, now = self.asked, self.wakes, self.clock.now()
-            try:
-                wake = self.step(now)
-                self.seen = self.clock.now()
-            except Exception as error:
-                logger(__name__).error("relay step failed", error_type=type(error).__name__)
-                self.behind = now if self.behind is None else self.behind
-                with self.changed:  # nobody is told that all is delivered
-                    self.changed.wait_for(lambda: self.stopped, self.poll)
-                continue
-            with self.changed:
-                if wake > now:
-                    self.behind = None if self.wakes == wakes else now  # what came meanwhile came after the step began
-                    self.done = max(self.done, asked)
-                    self.changed.notify_all()
-                    if self.asked <= self.done and self.wakes == wakes and not self.stopped:
-                        self.changed.wait((wake - now) / 1e6)
-                elif self.behind is None:
-                    self.behind = now
-
-    def lag(self, now: int) -> float | None:
-        """For how many seconds there has been something to deliver; None where no thread is running."""
-        if self.thread is None or not self.thread.is_alive():
-            return None
-        behind = self.behind
-        return 0.0 if behind is None else max(now - behind, 0) / 1e6
-
-    def drain(self) -> None:
-        """Return when everything committed before the call has been delivered."""
-        with self.changed:
-            if not self.run() or threading.current_thread() is self.thread:
-                return
-            self.asked += 1
-            mine = self.asked
-            self.changed.notify_all()
-            while self.done < mine and self.thread is not None and self.thread.is_alive() and not self.stopped:
-                self.changed.wait(1.0)
-
-    def close(self) -> None:
-        with self.changed:
-            self.stopped = True
-            self.changed.notify_all()
-        if self.thread is not None and threading.current_thread() is not self.thread:
-            self.thread.join()

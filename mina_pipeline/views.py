@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,13 @@ def transcript_lines(
         )
         for row in sorted(segments, key=lambda row: (row["start_ms"], row["ordinal"]))
     )
+
+
+def refined_text(rows: Iterable[Row]) -> str:
+    """A transcript for people to read: segment rows as lines, by start time, each with who said it where that is
+    known; `text` is what is shown."""
+    spoken = sorted(rows, key=lambda row: (row["start_ms"], row["ordinal"]))
+    return "\n".join(f"{row['speaker']}: {row['text']}" if row["speaker"] else row["text"] for row in spoken)
 
 
 def result(views: Views, session_id: str) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -184,6 +184,17 @@ class MemoryStore(MemoryWork):
         rows = self._view.log[start : start + limit]
         found = [(row["session_id"], row["version"], row["type"]) for row in rows]
         return found, Position(FIRST_ERA, 0, start + len(rows)) if rows else None
+
+    def versions(self, session_ids: Sequence[str]) -> dict[str, int]:
+        rows = ((one, self._view.by_key["sessions"].get((one,))) for one in session_ids)
+        return {session_id: row["version"] for session_id, row in rows if row}
+
+    def headers_after(self, versions: Mapping[str, int]) -> list[Header]:
+        return [
+            (session_id, row["version"], row["type"])
+            for session_id in sorted(versions)
+            for row in self._view.events.get(session_id, [])[versions[session_id] :]
+        ]
 
     def head(self) -> Head:
         return Head(Position(FIRST_ERA, 0, len(self._view.log)), {})

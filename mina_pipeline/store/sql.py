@@ -5,9 +5,10 @@ An append is compiled in sqlite.py and postgresql.py; everything else is the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.exc import ArgumentError, DatabaseError
@@ -249,6 +250,16 @@ class SqlStore(SqlWork):
         if not found:
             return [], None
         return found, self.position(self.rows_of(self.texts.place, found[-1][:2])[0])
+
+    def versions(self, session_ids: Sequence[str]) -> dict[str, int]:
+        ids = list(session_ids) if self.postgresql else sqlite.json_array(session_ids)
+        return dict(self.rows_of(self.texts.versions, (ids,)))
+
+    def headers_after(self, versions: Mapping[str, int]) -> list[Header]:
+        wanted: tuple[Any, ...] = (list(versions), list(versions.values()))
+        if not self.postgresql:
+            wanted = (msgspec.json.encode(versions).decode(),)
+        return self.rows_of(self.texts.headers_after, wanted)
 
     def place(self, position: Position | None) -> tuple[int, ...]:
         """A position as the columns that this database orders the feed by."""

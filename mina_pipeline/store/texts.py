@@ -43,6 +43,15 @@ class Texts:
             f"SELECT {', '.join(self.segment_columns)} FROM {schema.sql('segments')}"
             f" WHERE session_id = {mark} AND segment_id {one_of}"
         )
+        self.versions = f"SELECT session_id, version FROM {sessions} WHERE session_id {one_of}"
+        chosen = ", ".join(f"e.{column}" for column in HEADER)
+        wanted = "unnest(CAST(%s AS text[]), CAST(%s AS integer[])) AS w (key, value) JOIN"
+        if not on_postgresql:
+            wanted = "json_each(?) AS w CROSS JOIN"  # in this order: by the index, session by session
+        self.headers_after = (
+            f"SELECT {chosen} FROM {wanted} {events} AS e ON e.session_id = w.key AND e.version > w.value"
+            " ORDER BY e.session_id, e.version"
+        )
         self.last_seq = f"SELECT coalesce(max(seq), 0) FROM {events}"
 
     def rows(self, table: str) -> tuple[tuple[str, ...], str]:

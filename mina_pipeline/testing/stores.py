@@ -254,6 +254,21 @@ class StoreContract:
         assert pipeline.store.correct(pipeline.clock.now(), session_id, pipeline.get(session_id).version, [gone])
         assert [problem.session_id for problem in pipeline.unlisted()] == [session_id]
 
+    def test_versions_and_headers_of_many_sessions(self, pipeline: Pipeline) -> None:
+        """Many sessions are looked at in one read; one that is not there is left out."""
+        ids = [ready(pipeline) for _ in range(3)]
+        pipeline.run_until_idle()
+        reached = {one: pipeline.get(one).version for one in ids}
+        store = pipeline.store
+        assert store.versions([*ids, "nobody"]) == reached
+        assert store.versions([]) == {} and store.headers_after({}) == []
+        after = {one: version - 2 - n for n, (one, version) in enumerate(reached.items())}
+        found = store.headers_after({**after, "nobody": 0})
+        for one in ids:
+            of = [(event.session_id, event.version, event.type) for event in pipeline.events(one, after[one])]
+            assert [header for header in found if header[0] == one] == of
+        assert len(found) == 2 + 3 + 4
+
     def test_subscribers_hear_everything_once(self, pipeline: Pipeline) -> None:
         """A subscriber has heard each event of each session once and in order when run_until_idle returns."""
         heard: list[RecordedEvent] = []

@@ -22,7 +22,8 @@ WRITES = frozenset(
 HEARD = frozenset("append claim renew give_back postpone release spread touch".split())
 """What the ledger is told of."""
 QUIET = frozenset(
-    "breakers worker_seen next_due oldest_due load events rows feed head headers known_segments command".split()
+    "breakers worker_seen next_due oldest_due load events rows feed head headers known_segments command"
+    " versions headers_after".split()
 )
 """What the trace would only be longer for."""
 FAULTS = ("crash", "lost", "ghost", "refused", "freeze", "slow")
