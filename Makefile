@@ -8,7 +8,7 @@ SOAK   := MINA_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --timeout=
 
 .PHONY: help demo test check format soak soak-laws soak-store soak-feed soak-kills soak-faults soak-history \
         soak-simulation soak-processes soak-outage \
-        bench-import bench-runs bench-store bench-engine bench-quality clean
+        bench-import bench-runs bench-store bench-engine bench-quality bench-fanout clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -98,6 +98,9 @@ bench-engine: $(VENV)/ready-bench  ## the engine beside hand-written code, DBOS 
 
 bench-quality: $(VENV)/ready-bench  ## offline summaries, tasks and refinement beside what people made of the meetings in MINA_AMI_DIR
 	$(BIN)/python -m benchmarks.quality
+
+bench-fanout: $(VENV)/ready-bench  ## one session's events to 100 and 500 clients, beside bare servers and peers
+	$(BIN)/python -m benchmarks.fanout
 
 clean:           ## remove what was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,5 +1,6 @@
 """Event-sourced meeting pipelines. The public names, and nothing else."""
 
+from .blocking import BlockingCall
 from .commands import ANY_VERSION, NO_STREAM
 from .definition import Definition
 from .errors import (
@@ -20,6 +21,7 @@ from .errors import (
     SessionNotFound,
     StoreBusy,
     StoreUnreachable,
+    TaskNotFound,
     TranscriptError,
     UpgradeNeeded,
 )
@@ -36,6 +38,7 @@ __all__ = [
     "ANY_VERSION",
     "NO_STREAM",
     "STANDARD_STAGES",
+    "BlockingCall",
     "CommandIdReused",
     "ConcurrencyError",
     "Definition",
@@ -66,6 +69,7 @@ __all__ = [
     "StageContext",
     "StoreBusy",
     "StoreUnreachable",
+    "TaskNotFound",
     "TranscriptError",
     "UpgradeNeeded",
     "Workflow",

@@ -16,13 +16,14 @@ from .leases import Leases
 from .llm.breaker import Breakers
 from .log import logger
 from .observers import Observers
-from .ports import Claimed, Clock, Ids, Store, Wanted
+from .ports import Clock, Ids, Store
 from .projections import open_work
 from .sessions import Next, Sessions
 from .settings import Settings
 from .stage_code import StageCode
 from .stages.base import Stage
 from .states import State
+from .work_shapes import Claimed, Wanted
 
 SET_ASIDE = 60_000_000
 """For how long (µs) a worker leaves a session alone whose log it cannot read."""

@@ -83,6 +83,16 @@ class Retry(Command, frozen=True, kw_only=True):
     run: int | None = None
 
 
+class ChangeTask(Command, frozen=True, kw_only=True):
+    """A person changes a task. changes: new values by field; `known`, the task's row as it is now, is looked up, None
+    where there is no such task."""
+
+    name: ClassVar[str] = "change_task"
+    task_id: str
+    changes: dict[str, Any]
+    known: Mapping[str, Any] | None = None
+
+
 class Begin(Command, frozen=True, kw_only=True):
     """A worker that claimed a run begins it, or goes on with it."""
 

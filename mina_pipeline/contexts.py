@@ -14,13 +14,14 @@ from .codec import builtins, clean, decode, recorded, typed
 from .errors import LeaseLost
 from .events import StageProgress
 from .interrupted import Interrupted
-from .ports import Claimed, Ids, Store
+from .ports import Ids, Store
 from .projections import Row
 from .receipts import Receipts
 from .sessions import Loaded, Sessions, segment
 from .stages.base import Deadline, SessionInfo, StageContext
 from .stages.standard import SHAPES
 from .views import result
+from .work_shapes import Claimed
 
 for shape in SHAPES.values():
     msgspec.json.Decoder(shape)  # it crashes (0.22) where several threads are the first to need a dataclass

@@ -8,7 +8,7 @@ import msgspec
 
 from . import commands as ask
 from . import events as did
-from .errors import IllegalTransition, InvalidInput, SegmentIdReused
+from .errors import IllegalTransition, InvalidInput, SegmentIdReused, TaskNotFound
 from .machine import fire, session_machine, stage_machine
 from .meeting import Segment
 from .states import StageState, State, Stats, evolve, replaces
@@ -17,7 +17,8 @@ from .states import StageState, State, Stats, evolve, replaces
 def decide(state: State, command: ask.Command, session_id: str) -> list[did.Event]:
     """The events that the command causes; none where it was done already.
 
-    IllegalTransition where the state forbids it, SegmentIdReused for known ids with other content.
+    IllegalTransition where the state forbids it, SegmentIdReused for known ids with other content, TaskNotFound where
+    a task is not there.
     """
     match command:
         case ask.Start():
@@ -40,6 +41,8 @@ def decide(state: State, command: ask.Command, session_id: str) -> list[did.Even
             return [did.SessionCancelled(why=command.why)]
         case ask.Retry():
             return retry(state, command, session_id)
+        case ask.ChangeTask():
+            return change_task(state, command, session_id)
         case ask.Begin():
             return begin(state, command, session_id)
         case ask.Report():
@@ -120,6 +123,15 @@ def retry(state: State, command: ask.Retry, session_id: str) -> list[did.Event]:
     if run < stage.run or stage.status != "done":
         return []  # that run was repeated already, or the current one is not over
     return [did.StageRequested(stage=stage.name, run=stage.run + 1)]
+
+
+def change_task(state: State, command: ask.ChangeTask, session_id: str) -> list[did.Event]:
+    """Only what differs from the task as it is: later runs may still better the rest."""
+    permit(state, "task_changed", command, session_id)
+    if command.known is None:
+        raise TaskNotFound(session_id, command.task_id)
+    changes = {field: value for field, value in command.changes.items() if value != command.known[field]}
+    return [did.TaskChanged(task_id=command.task_id, fields=tuple(changes), changes=changes)] if changes else []
 
 
 def begin(state: State, command: ask.Begin, session_id: str) -> list[did.Event]:

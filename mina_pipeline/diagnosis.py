@@ -9,10 +9,10 @@ from functools import partial
 import msgspec
 
 from .definition import TRIAL
-from .ports import WorkerSeen
 from .projections import RECORDING, Row, open_work
 from .settings import Settings
 from .states import FINISHED, FOLD_VERSION, StageState, State
+from .work_shapes import WorkerSeen
 
 OVERDUE = 60_000_000
 """So long (µs) work may be due before somebody who can do it has it."""

@@ -10,9 +10,9 @@ from . import telling
 from .attempts import Away
 from .errors import IllegalTransition, LeaseLost
 from .leases import Held, guarding
-from .ports import Claimed, Wanted
 from .projections import REVEAL
 from .sessions import at_claim, load
+from .work_shapes import Claimed, Wanted
 
 if TYPE_CHECKING:
     from .worker import Worker

@@ -64,6 +64,15 @@ class SegmentIdReused(MinaError):
         self.segment_id = segment_id
 
 
+class TaskNotFound(MinaError):
+    """The session has no task of that id, or none any more: a later run of its stage may have left it out."""
+
+    def __init__(self, session_id: str, task_id: str) -> None:
+        super().__init__(f"session {session_id} has no task {task_id!r}")
+        self.session_id = session_id
+        self.task_id = task_id
+
+
 class SessionBusy(MinaError):
     """Other writers won every one of our attempts. Nothing was written; the command may be sent again."""
 

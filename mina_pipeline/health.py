@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from .definition import TRIAL
 from .diagnosis import ALIVE, Workforce, age, held, overdue, pinned
-from .ports import BreakerState, FeedStall, Store, WorkerSeen
+from .ports import FeedStall, Store
 from .relay import STALLED, Relay
 from .states import FINISHED
+from .work_shapes import BreakerState, WorkerSeen
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from .attempts import Attempt
 from .errors import IllegalTransition, LeaseLost
 from .observers import Observers, StageRun
-from .ports import Claimed, Clock, Store, WorkGuard
+from .ports import Clock, Store, WorkGuard
 from .sessions import Loaded
 from .settings import Settings
 from .stages.base import Deadline
+from .work_shapes import Claimed
 
 
 @dataclass

@@ -7,15 +7,16 @@ log. So a client may be as slow as it likes: it holds up nobody, and misses noth
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar, TypeVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import msgspec
 
 from .codec import decode, recorded
 from .errors import UpgradeNeeded
-from .events import DashboardRefreshed, Position, RecordedEvent, StageReady
+from .events import RecordedEvent, StageReady
+from .hints import Hints
 from .inputs import identifier
 from .log import logger
 from .looping import Loop
@@ -27,8 +28,6 @@ from .wire import Payload, wire_view
 PAGE = 200  # events of one read
 KEPT = 256  # frames that a room keeps,
 WEIGHT = 2_000_000  # or so many characters of stored text, whichever is less
-GLIMPSE = 8  # versions that one append may bring: how far to look back in a session never seen before
-REMEMBERED = 10_000  # sessions of which the last version that dashboards were told of is known
 
 Wake = Callable[[], None]
 ENCODER = msgspec.json.Encoder()
@@ -66,8 +65,9 @@ class Frame:
 class Room:
     """What is live of one session, or of one tenant's dashboard: the last frames, without a gap, up to `reached`."""
 
-    def __init__(self, key: Any) -> None:
+    def __init__(self, key: Any, board: bool) -> None:
         self.key = key
+        self.board = board
         self.reached = 0
         self.opened = False  # whether `reached` is known
         self.frames: tuple[Frame, ...] = ()
@@ -137,10 +137,16 @@ class Watch:
         return self.read() if frames is None else frames
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there may be more (a watch without a `wake` of its own); false when the time is over."""
-        rung = self.bell.wait(timeout)
+        """Wait until there may be more (a watch without a `wake` of its own); false when the time is over.
+
+        Take until there is nothing more, then wait. It returns at once where nothing more will come.
+        """
+        if self.closed or self.room.after(self.version):
+            return True
+        if not self.bell.wait(timeout):
+            return False  # what rings now is for the next call
         self.bell.clear()
-        return rung
+        return True
 
     def close(self) -> None:
         self.live.leave(self)
@@ -167,10 +173,9 @@ class Live(Loop):
         self.rooms: dict[Any, Room] = {}
         self.boards: dict[Any, Room] = {}
         self.guard = threading.Lock()  # held while watches come and go
+        self.hinting = threading.Lock()  # held while the first dashboard finds where "from now on" begins
+        self.hints: Hints | None = None
         self.looked = float("-inf")
-        self.cursor: Position | None = None
-        self.glimpsed: OrderedDict[str, int] = OrderedDict()
-        self.told: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def wanted(self) -> bool:
         return bool(self.rooms or self.boards)
@@ -180,7 +185,8 @@ class Live(Loop):
 
     def wake(self, session_id: str | None, version: int) -> None:
         if session_id is None:
-            self.looked = float("-inf")
+            with self.changed:
+                self.looked = float("-inf")
         super().wake(session_id, version)
 
     # --- coming and going
@@ -195,12 +201,13 @@ class Live(Loop):
         try:
             room = watch.room
             with room.lock:
-                if not room.opened:
+                new = not room.opened
+                if new:
                     self.open(room, after)
             now = room.reached
-            if after is not None and after > now:
+            if not new and (after is None or after > now):  # the room may be behind: others write, too
                 now = max(now, self.store.versions([session_id]).get(session_id, 0))
-                watch.reset = after > now
+            watch.reset = after is not None and after > now
             watch.version = now if after is None or watch.reset else max(after, 0)
             self.begin()
         except BaseException:
@@ -212,7 +219,9 @@ class Live(Loop):
         """The dashboard_refresh hints of a tenant's sessions, from now on. `version` counts them in this process."""
         watch = self.seat(self.boards, tenant, wake)
         try:
-            self.cursor = self.cursor or self.store.head().position
+            with self.hinting:
+                if self.hints is None:
+                    self.hints = Hints(self.store, self.store.head(), self.hint)
             watch.version = watch.room.reached
             self.begin()
         except BaseException:
@@ -228,9 +237,11 @@ class Live(Loop):
     def seat(self, home: dict[Any, Room], key: Any, wake: Wake | None) -> Watch:
         watch = Watch(self, wake)
         with self.guard:
-            watch.room = room = home.setdefault(key, Room(key))
+            watch.room = room = home.setdefault(key, Room(key, home is self.boards))
             room.watches.add(watch)
             room.wakes[watch.wake] = room.wakes.get(watch.wake, 0) + 1
+        if self.stopped:  # `close` tells those that were seated before it
+            watch.closed = True
         return watch
 
     def leave(self, watch: Watch) -> None:
@@ -242,10 +253,11 @@ class Live(Loop):
             room.wakes[watch.wake] -= 1
             if not room.wakes[watch.wake]:
                 del room.wakes[watch.wake]
-            if not room.watches:
-                for home in (self.rooms, self.boards):
-                    if home.get(room.key) is room:
-                        del home[room.key]
+            home = self.boards if room.board else self.rooms
+            if not room.watches and home.get(room.key) is room:
+                del home[room.key]
+                if not self.boards:
+                    self.hints = None  # the next dashboard begins at its own time
 
     def open(self, room: Room, after: int | None) -> None:
         """A room begins at the session's version now, with what its first watch will ask for."""
@@ -260,27 +272,31 @@ class Live(Loop):
 
     def step(self, now: int) -> int:
         """Fill the rooms of which more is known; at each poll, look at all of them."""
-        woken = self.read_woken(self.fill)
-        look = self.clock.monotonic() - self.looked >= self.poll
-        if look:
-            self.looked = self.clock.monotonic()
-            self.look()
-        if self.boards:
-            self.glimpse(woken)
+        woken, hints = self.take_woken(), self.hints
+        if hints is not None:
+            hints.hear(woken)
+        self.read_hoped(self.fill)
+        with self.changed:
+            look = self.clock.monotonic() - self.looked >= self.poll
             if look:
-                self.follow()
-        else:
-            self.cursor = None
-        return self.next_look(now)
+                self.looked = self.clock.monotonic()
+        if look:
+            self.look()
+        if hints is None:
+            return self.next_look(now)
+        hints.glimpse()
+        if look:
+            hints.follow()
+        return self.next_look(now, soon=bool(hints.hoped))
 
     def fill(self, session_id: str) -> int:
         """Read what a room has not; the version that it has reached then."""
         room = self.rooms.get(session_id)
         if room is None:
             return LARGEST
+        if not room.opened:  # its first watch reads the log just now; that may take long, and others wait for us
+            return 0
         with room.lock:
-            if not room.opened:
-                return 0
             frames = self.frames(session_id, room.reached, PAGE)
             while frames:
                 room.add(frames)
@@ -298,7 +314,7 @@ class Live(Loop):
 
     def read(self, room: Room, version: int, limit: int) -> tuple[Frame, ...]:
         """For one watch that is behind what its room keeps."""
-        if self.boards.get(room.key) is room:
+        if room.board:
             return (Frame(room.reached, "reset", {}),)
         return self.frames(room.key, version, limit)
 
@@ -306,8 +322,20 @@ class Live(Loop):
         return tuple(self.frame(recorded(row)) for row in self.store.events(session_id, after, limit))
 
     def frame(self, event: RecordedEvent) -> Frame:
-        name, payload = wire_view(event, self.transcript(event))
-        return Frame(event.version, name, payload, len(event.data_text) + len(event.content_text or ""))
+        transcript = self.transcript(event)
+        try:
+            name, payload = wire_view(event, transcript)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # A host's own stage may bear a standard one's name and make something else: it holds up nobody's room.
+            logger(__name__).warning(
+                "sent without its content",
+                session_id=event.session_id,
+                version=event.version,
+                error_type=type(error).__name__,
+            )
+            name, payload = wire_view(replace(event, content_text=None))
+        weight = len(event.data_text) + len(event.content_text or "") + len(transcript or "")
+        return Frame(event.version, name, payload, weight)
 
     def transcript(self, event: RecordedEvent) -> str | None:
         """The whole refined text for a `refinement_ready`, of which the event holds only the changes."""
@@ -315,11 +343,11 @@ class Live(Loop):
             return None
         try:
             ready = decode(event)
-        except (UpgradeNeeded, ValueError):
+            if not isinstance(ready, StageReady) or not isinstance(ready.artefact, dict):
+                return None
+            changes = {change["segment_id"]: change["text"] for change in ready.artefact.get("changes") or ()}
+        except (UpgradeNeeded, LookupError, TypeError, ValueError):
             return None
-        if not isinstance(ready, StageReady) or not isinstance(ready.artefact, dict):
-            return None
-        changes = {change["segment_id"]: change["text"] for change in ready.artefact.get("changes") or ()}
         rows = self.store.rows("segments", event.session_id)
         return refined_text(
             {**row, "text": changes.get(row["segment_id"], row["text"])}
@@ -327,57 +355,19 @@ class Live(Loop):
             if row["version"] < event.version
         )
 
-    # --- dashboards
-
-    def glimpse(self, woken: dict[str, int]) -> None:
-        """The headers of sessions that somebody told of, whoever watches them: one read for all."""
-        if not woken:
-            return
-        seen = self.glimpsed
-        after = {one: seen.get(one, max(version - GLIMPSE, 0)) for one, version in woken.items()}
-        for session_id, version, kind in self.store.headers_after(after):
-            remember(seen, session_id, version)
-            self.hint(session_id, version, kind)
-
-    def follow(self) -> None:
-        """The headers of the feed, for what nobody told of. An open transaction may hold it back, but loses nothing."""
-        if self.cursor is None:
-            self.cursor = self.store.head().position
-        while True:
-            headers, cursor = self.store.headers(self.cursor, PAGE)
-            for header in headers:
-                self.hint(*header)
-            self.cursor = cursor or self.cursor
-            if len(headers) < PAGE:
-                return
-
-    def hint(self, session_id: str, version: int, kind: str) -> None:
-        """Tell the dashboards of a session's tenant, once, that their list has changed."""
-        if kind != DashboardRefreshed.kind or (session_id, version) in self.told:
-            return
-        row = self.store.load(session_id)
-        board = self.boards.get(row["tenant"]) if row else None
+    def hint(self, tenant: str | None, name: str, payload: Payload) -> None:
+        """Tell a tenant's dashboards that their list has changed."""
+        board = self.boards.get(tenant)
         if board is not None:
-            _, payload = wire_view(recorded(self.store.events(session_id, version - 1, 1)[0]))
             with board.lock:
-                board.add((Frame(board.reached + 1, kind, payload, 1_000),))
+                board.add((Frame(board.reached + 1, name, payload, 1_000),))
             board.ring()
-        remember(self.told, (session_id, version), None)
 
     def close(self) -> None:
         super().close()
-        for room in [*self.rooms.values(), *self.boards.values()]:
+        with self.guard:
+            rooms = [*self.rooms.values(), *self.boards.values()]
+        for room in rooms:
             for watch in list(room.watches):
                 watch.closed = True
             room.ring()
-
-
-T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
-
-
-def remember(of: OrderedDict[K, T], key: K, value: T) -> None:
-    of[key] = value
-    of.move_to_end(key)
-    while len(of) > REMEMBERED:
-        of.popitem(last=False)

@@ -73,23 +73,26 @@ class Loop(ABC):
                 self.woken[session_id] = max(version, self.woken.get(session_id, 0))
             self.changed.notify_all()
 
-    def read_woken(self, read: Callable[[str], int]) -> dict[str, int]:
-        """Read each session that was named, and return them; read tells the version that it reached.
-
-        One that is not there yet is looked for again: a host is about to commit it, or to roll it back.
-        """
+    def take_woken(self) -> dict[str, int]:
+        """The sessions that were named since the last call, which `read_hoped` is to read now."""
         with self.changed:
             woken, self.woken = self.woken, {}
         self.hoped.update((session_id, (version, 0)) for session_id, version in woken.items())
+        return woken
+
+    def read_hoped(self, read: Callable[[str], int]) -> None:
+        """Read each session that was named; read tells the version that it reached.
+
+        One that is not there yet is looked for again: a host is about to commit it, or to roll it back.
+        """
         for session_id, (version, looked) in list(self.hoped.items()):
             if read(session_id) < version and looked < GLANCES:
                 self.hoped[session_id] = (version, looked + 1)
             else:
                 del self.hoped[session_id]  # only now: where reading failed it is read again
-        return woken
 
-    def next_look(self, now: int) -> int:
-        return now + int((GLANCE if self.hoped else self.poll) * 1e6)
+    def next_look(self, now: int, soon: bool = False) -> int:
+        return now + int((GLANCE if self.hoped or soon else self.poll) * 1e6)
 
     def loop(self) -> None:
         while not self.stopped:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from . import commands as ask
+from .blocking import guarded
 from .codec import clean, recorded
 from .company import Company
 from .crew import WorkerThreads
 from .diagnosis import stuck as stuck_ones
 from .errors import InvalidInput, SessionNotFound, UpgradeNeeded
 from .events import Position, RecordedEvent
-from .inputs import check_timezone, checked_segment, identifier, micros, optional_identifier, page_size
+from .inputs import check_timezone, checked_changes, checked_segment, identifier, micros, optional_identifier, page_size
 from .live import Live, Wake, Watch
 from .llm.breaker import Breakers
 from .meeting import Result, Segment
@@ -30,7 +32,15 @@ from .system import SystemClock, SystemIds
 from .trials import Trials
 from .views import Session, result, session_view
 
+if TYPE_CHECKING:
+    from .aio import Aio
 
+
+@guarded(
+    waiting="start_session record finalize cancel retry change_task touch get result sessions events feed feed_stall "
+    "subscribe watch watch_dashboard replay upcoming verify unlisted rebuild recover health diff workers".split(),
+    long="run_until_idle work fork run_fork replay_with".split(),
+)
 class Pipeline(Trials):
     """Sessions over one store. `Pipeline.open(url)` makes one; a context manager; safe to share between threads.
 
@@ -222,6 +232,24 @@ class Pipeline(Trials):
             command = ask.Drop(stage=stage, run=run, completed_at=self.clock.now())
         return self._execute(session_id, command, command_id, expected, actor)
 
+    def change_task(
+        self,
+        session_id: str,
+        task_id: str,
+        changes: Mapping[str, Any],
+        *,
+        command_id: str | None = None,
+        expected: ask.ExpectedVersion = ask.ANY_VERSION,
+        actor: str | None = None,
+    ) -> Session:
+        """What a person changes on a task: it outlives later runs. What the task says already changes nothing.
+
+        changes: of title, description, task_type, priority, assigned_to, due_date (YYYY-MM-DD) and completed, the new
+        values; InvalidInput names the field that is wrong. TaskNotFound.
+        """
+        command = ask.ChangeTask(task_id=identifier("task_id", task_id), changes=checked_changes(changes))
+        return self._execute(session_id, command, command_id, expected, actor)
+
     def touch(self, session_id: str) -> None:
         """A sign of life: without one, or a segment, for the recording grace a recording is finalized."""
         if self.store.load(session_id) is None:
@@ -231,10 +259,18 @@ class Pipeline(Trials):
     def using(self, connection: Any) -> Pipeline:
         """The same commands inside the host's transaction: they commit, or vanish, with the host's rows."""
         inside = object.__new__(type(self))
-        vars(inside).update(vars(self))
+        vars(inside).update({name: value for name, value in vars(self).items() if name != "aio"})
         inside.store = self.store.using(connection)
         inside.handler = self._handler(inside.store)
         return inside
+
+    @cached_property
+    def aio(self) -> Aio:
+        """The same names, awaitable, in worker threads."""
+        from .aio import Aio
+
+        self.refuse_inside("aio")
+        return Aio(self)
 
     # --- reading
 

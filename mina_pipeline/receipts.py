@@ -12,9 +12,10 @@ from .errors import LeaseLost
 from .events import StageProgress, Usage
 from .interrupted import Interrupted
 from .llm.answers import Answer
-from .ports import Claimed, Store
+from .ports import Store
 from .sessions import Sessions
 from .stages.base import Deadline
+from .work_shapes import Claimed
 
 Key = tuple[str, str]
 

@@ -75,7 +75,8 @@ class Relay(Loop):
 
     def step(self, now: int) -> int:
         """Deliver what is there; the next wake in µs."""
-        self.read_woken(self.read_session)
+        self.take_woken()
+        self.read_hoped(self.read_session)
         if self.read_feed():
             return now
         self.report_stall()

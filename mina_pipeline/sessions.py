@@ -169,12 +169,16 @@ class Sessions:
             raise UpgradeNeeded("definition", "{} {}".format(*pinned), known)
 
     def complete(self, session_id: str, command: ask.Command, now: Loaded) -> ask.Command:
-        """What decide needs to know and only read models hold: which segments are there, the last sign of life."""
+        """What decide needs to know and only read models hold: segments, a task, the last sign of life."""
         if isinstance(command, ask.Abandon):
             silent = self.store.silence(self.clock.now(), session_id)
             return msgspec.structs.replace(command, silent=silent or 0)
         if isinstance(command, ask.Drop):
             return msgspec.structs.replace(command, session_title=now.row["title"])
+        if isinstance(command, ask.ChangeTask):
+            rows = self.store.rows("tasks", session_id)
+            task = next((row for row in rows if row["task_id"] == command.task_id), None)
+            return msgspec.structs.replace(command, known=task)
         if not isinstance(command, ask.Record):
             return command
         named = [s.segment_id for s in command.segments if s.segment_id is not None]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
+
+import msgspec
 
 from .codec import decode
 from .errors import UpgradeNeeded
@@ -93,7 +96,7 @@ def fields(event: Event, recorded: RecordedEvent, refined_transcript: str | None
         case Revealed():
             return {
                 "status": "completed",
-                "redirect_url": f"/sessions/{recorded.session_id}/refined",
+                "redirect_url": page(recorded.session_id, "refined"),
                 "message": message(event.outcomes),
                 "outcomes": event.outcomes,
             }
@@ -163,7 +166,7 @@ def artefact_fields(event: StageReady, recorded: RecordedEvent, refined_transcri
         case "refinement":
             out: Payload = {"improvements": made.get("improvements"), "confidence": made.get("confidence")}
             if refined_transcript is None:
-                return {**out, "href": f"/sessions/{recorded.session_id}/refined"}
+                return {**out, "href": page(recorded.session_id, "refined")}
             return {**out, "refined_transcript": refined_transcript}
         case "analytics":
             return {"analytics": made}
@@ -179,6 +182,60 @@ def artefact_fields(event: StageReady, recorded: RecordedEvent, refined_transcri
             }
         case _:
             return {"artefact": event.artefact}
+
+
+def page(session_id: str, name: str) -> str:
+    """The address of what the detail page of a session shows; a client may have chosen the id."""
+    return f"/sessions/{quote(session_id, safe='')}/{name}"
+
+
+CONTENT = (
+    "refined_transcript improvements confidence analytics tasks summary detailed key_points topics artefact segments "
+    "changes title error why".split()
+)
+"""Fields of payloads that may be long: what was said, and what was made of it."""
+PAGES = {
+    "refinement_ready": "refined", "analytics_ready": "analytics", "tasks_ready": "tasks", "summary_ready": "insights",
+}  # fmt: skip
+"""Where the detail page fetches what these events bring; all else is in the log."""
+WORTH = 64  # bytes: to leave out what is smaller makes no payload smaller
+
+
+def thin(name: str, payload: Payload, limit: int) -> Payload:
+    """The payload of an event, or where its JSON is longer than `limit` bytes, one without its longest content.
+
+    `left_out` names the fields, longest first ("session_data.title": of the object, the title), and `href` says where
+    to fetch them. What is no content always stays; it is under 2,000 bytes where the session's id is an ordinary one.
+    """
+    if size(payload) <= limit:
+        return payload
+    out, left_out = dict(payload), list[str]()
+    fields = [field for field in CONTENT if size(payload.get(field)) > WORTH]
+    nested = payload.get("session_data") or {}
+    if size(nested.get("title")) > WORTH:
+        fields.append("session_data")
+    for field in sorted(fields, key=lambda field: size(payload[field]), reverse=True):
+        if field == "session_data":
+            out[field] = {key: value for key, value in nested.items() if key != "title"}
+            left_out.append("session_data.title")
+        else:
+            del out[field]
+            left_out.append(field)
+        out |= {"left_out": left_out, "href": href(name, payload)}
+        if size(out) <= limit:
+            break
+    return out
+
+
+def size(value: Any) -> int:
+    return len(msgspec.json.encode(value))
+
+
+def href(name: str, payload: Payload) -> str:
+    found = PAGES.get(payload["type"] if name == LATER else name)
+    if found is not None:
+        return page(payload["session_id"], found)
+    return f"/api/sessions/{quote(payload['session_id'], safe='')}/events?after={payload['version'] - 1}"
 
 
 def message(outcomes: dict[str, str]) -> str:

@@ -20,11 +20,11 @@ from .interrupted import Interrupted
 from .leases import Held, following, guarding, handed
 from .log import logger
 from .observers import StageRun
-from .ports import Claimed
 from .receipts import Receipts
 from .sessions import Loaded, at_claim, load
 from .stages.base import Stage, StageContext
 from .states import StageState
+from .work_shapes import Claimed
 
 
 class Worker(Claiming):

@@ -10,9 +10,9 @@ from click.testing import Result
 
 from mina_pipeline import Pipeline, Segment, Settings
 from mina_pipeline.opening import known_workflows
-from mina_pipeline.ports import Claimed, Wanted
 from mina_pipeline.projections import READ_MODELS, Op
 from mina_pipeline.store.sql import SqlStore
+from mina_pipeline.work_shapes import Claimed, Wanted
 
 MINUTE = 60_000_000
 

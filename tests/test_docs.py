@@ -20,6 +20,7 @@ from mina_pipeline.stages.openai.options import Options
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 MODELS = (ROOT / "docs" / "models.md").read_text()
+ASYNCIO = (ROOT / "docs" / "asyncio.md").read_text()
 
 
 EXAMPLES = [
@@ -88,6 +89,17 @@ def test_the_code_about_models_runs(code: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)
 
 
+def test_the_code_about_asyncio_runs(tmp_path: Path) -> None:
+    """As it stands there, with no call that blocks the loop."""
+    (code,) = re.findall(r"```python\n(.*?)```", ASYNCIO, re.S)
+    env = {**os.environ, "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    versions, names = zip(*(line.split() for line in done.stdout.splitlines()), strict=True)
+    assert list(map(int, versions)) == list(range(1, 14))
+    assert names[-2:] == ("post_transcription_reveal", "dashboard_refresh")
+
+
 def test_public_names_exist_and_are_typed() -> None:
     """Everything in __all__ is there, and the package says that it is typed."""
     assert all(hasattr(mina_pipeline, name) for name in mina_pipeline.__all__)
@@ -98,6 +110,6 @@ def test_importing_stays_light() -> None:
     """Importing the library pulls in no model client, no web framework, no migration tool, no terminal library."""
     code = "import sys, mina_pipeline; print(sorted({'openai','alembic','flask','fastapi','rich','click','psycopg',"
     code += "'tenacity','pybreaker','prometheus_client','opentelemetry','structlog','transitions','hypothesis',"
-    code += "'sqlalchemy'} & set(sys.modules)))"
+    code += "'sqlalchemy','anyio'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -19,9 +19,9 @@ from mina_pipeline import FeedStall, Pipeline, define, stage
 from mina_pipeline.cli.app import mina
 from mina_pipeline.cli.doctor import store_checks
 from mina_pipeline.health import Check, Health, checks
-from mina_pipeline.ports import BreakerState, WorkerSeen
 from mina_pipeline.projections import Op
 from mina_pipeline.stages.base import Ok, StageContext
+from mina_pipeline.work_shapes import BreakerState, WorkerSeen
 
 Opened = Callable[..., Pipeline]
 NOW = 1_700_000_000_000_000

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..forks import forget_at_fork
 from ..log import logger
-from ..ports import BreakerState, Clock, Fleet, Ids
+from ..ports import Clock, Fleet, Ids
 from ..settings import Settings
+from ..work_shapes import BreakerState
 
 if TYPE_CHECKING:
     import pybreaker

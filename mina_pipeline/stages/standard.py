@@ -52,16 +52,32 @@ def held(ctx: StageContext, outcome: Outcome) -> Outcome:
 
 
 def identified(tasks: TaskList, before: TaskList, new_id: Callable[[], str]) -> TaskList:
-    """Every task with an id: that of the earlier run's task which it is again (same title or shared evidence)."""
+    """Every task with an id: that of the earlier run's task which it is again (same title or shared evidence).
+
+    All titles first: one that a person gave another title is then among those that are left.
+    """
     free = list(before.tasks)
-    out: list[Task] = []
-    for task in tasks:
-        match = next((old for old in free if old.title.casefold() == task.title.casefold()), None)
-        match = match or next((old for old in free if set(old.evidence) & set(task.evidence)), None)
+
+    def taken(task: Task, same: Callable[[Task, Task], bool]) -> Task | None:
+        match = next((old for old in free if same(old, task)), None)
         if match is not None:
             free.remove(match)
+        return match
+
+    titled = [taken(task, same_title) for task in tasks]
+    out: list[Task] = []
+    for task, by_title in zip(tasks, titled, strict=True):
+        match = by_title or taken(task, shared_evidence)
         out.append(replace(task, task_id=match.task_id if match else new_id()))
     return replace(tasks, tasks=tuple(out))
+
+
+def same_title(one: Task, other: Task) -> bool:
+    return one.title.casefold() == other.title.casefold()
+
+
+def shared_evidence(one: Task, other: Task) -> bool:
+    return not set(one.evidence).isdisjoint(other.evidence)
 
 
 def offline(function: Callable[[StageContext], Outcome]) -> Callable[[StageContext], Outcome]:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ..ports import BreakerState, Claimed, Lease, Wanted, WorkerSeen
 from ..projections import KEYS, REVEAL, Op, Row
+from ..work_shapes import BreakerState, Claimed, Lease, Wanted, WorkerSeen
 from .queue import BESIDE, FORGOTTEN, full_stages, ramp, shown_breaker
 
 CLAIMED = tuple(name for name in Claimed.__dataclass_fields__ if name not in ("begun_at", "session"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import sqrt
 
-from ..ports import BreakerState, Wanted
 from ..projections import Row
+from ..work_shapes import BreakerState, Wanted
 
 BESIDE = ("id", "state", "tenant", "trace_id", "updated_at", "touched_at", "finalized_at")
 """The session's columns that stand beside a row of work."""

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..ports import BreakerState, Claimed, Lease, Wanted, WorkerSeen
 from ..projections import Row
+from ..work_shapes import BreakerState, Claimed, Lease, Wanted, WorkerSeen
 from .connections import Link
 from .queue import BESIDE, ramp, shown_breaker
 from .tables import Schema

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..ports import Claimed, Lease
+from ..work_shapes import Claimed, Lease
 from . import postgresql
 from .queue import BESIDE, FORGOTTEN
 from .tables import Schema

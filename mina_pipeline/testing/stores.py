@@ -21,9 +21,10 @@ from ..errors import ConcurrencyError, LeaseLost, SessionNotFound
 from ..events import Position, RecordedEvent
 from ..meeting import Segment
 from ..pipeline import Pipeline
-from ..ports import Append, Wanted, WorkGuard
+from ..ports import Append, WorkGuard
 from ..projections import Op
 from ..sessions import load
+from ..work_shapes import Wanted
 
 HOSTILE = "nul \x00 bell \x07 lone \ud800 e\u0301 \u202eright-to-left\u202c שלום \U0001f600 </script> %s ' \" \\ \n"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from .. import commands as ask
 from .. import events as did
 from ..definition import PARALLEL, STANDARD, Definition
-from ..meeting import Segment
+from ..meeting import Segment, Task
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=12).filter(
     lambda text: text == text.strip()
@@ -50,6 +50,20 @@ def starts() -> st.SearchStrategy[ask.Start]:
     )
 
 
+def task_changes() -> st.SearchStrategy[dict[str, Any]]:
+    """What a person may change on a task, some of it."""
+    fields: dict[str, st.SearchStrategy[Any]] = {
+        "title": names,
+        "description": texts,
+        "task_type": st.sampled_from(["action_item", "follow_up", "decision", "research"]),
+        "priority": st.sampled_from(["low", "medium", "high", "urgent"]),
+        "assigned_to": st.none() | names,
+        "due_date": st.none() | st.dates().map(str),
+        "completed": st.booleans(),
+    }
+    return st.fixed_dictionaries({}, optional=fields).filter(bool)
+
+
 def commands() -> st.SearchStrategy[ask.Command]:
     """Any command, sensible or not in the state it meets; stage names are the standard ones."""
     stage = st.sampled_from([shape.name for shape in STANDARD.stages])
@@ -72,6 +86,12 @@ def commands() -> st.SearchStrategy[ask.Command]:
         st.builds(ask.Finalize),
         st.builds(ask.Cancel, why=st.none() | texts),
         st.builds(ask.Retry, stage=stage, run=st.none() | run),
+        st.builds(
+            ask.ChangeTask,
+            task_id=st.sampled_from(["a", "b"]),
+            changes=task_changes(),
+            known=st.none() | st.just(vars(Task(title="a task"))),
+        ),
         st.builds(ask.Begin, stage=stage, run=run),
         st.builds(ask.Report, stage=stage, run=run, done=st.integers(0, 9)),
         conclude,

@@ -17,8 +17,8 @@ from away import SAID, Time
 
 from mina_pipeline import Ok, Pipeline, ProviderUnavailable, StageContext, define, stage
 from mina_pipeline.llm.answers import Answer
-from mina_pipeline.ports import Wanted
 from mina_pipeline.wire import wire_view
+from mina_pipeline.work_shapes import Wanted
 
 Open = Callable[..., Pipeline]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mina_pipeline import Ok, Pipeline, StageContext, define, stage
 from mina_pipeline.commands import Finalize
-from mina_pipeline.ports import Wanted
+from mina_pipeline.work_shapes import Wanted
 
 Open = Callable[..., Pipeline]
 

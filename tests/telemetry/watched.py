@@ -8,8 +8,9 @@ from typing import Any
 
 from mina_pipeline import Workflow
 from mina_pipeline.observers import Observer, StageRun
-from mina_pipeline.ports import BreakerState, FeedStall, WorkerSeen
+from mina_pipeline.ports import FeedStall
 from mina_pipeline.stages.standard import WORKFLOWS
+from mina_pipeline.work_shapes import BreakerState, WorkerSeen
 
 NOW = 1_764_000_000_000_000
 TRACE = "019ab3f4-aa00-7c11-8a5b-0123456789ab"

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from ...ports import Append, BreakerState, Claimed, Store, Wanted, WorkerSeen
+from ...ports import Append, Store
 from ...projections import Op, Row
+from ...work_shapes import BreakerState, Claimed, Wanted, WorkerSeen
 from .schedule import Schedule
 
 CLOCKED = {"work": ("due_at", "until", "created_at"), "sessions": ("touched_at",)}

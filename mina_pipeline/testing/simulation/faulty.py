@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...errors import StoreBusy, StoreUnreachable
-from ...ports import Append, Claimed, Wake
+from ...ports import Append, Wake
+from ...work_shapes import Claimed
 from .schedule import START
 
 if TYPE_CHECKING:

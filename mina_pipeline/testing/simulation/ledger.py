@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ...ports import Append, Claimed, Wanted
+from ...ports import Append
 from ...projections import Op
+from ...work_shapes import Claimed, Wanted
 from .plan import Plan
 from .schedule import Schedule
 
