@@ -1,0 +1,123 @@
+"""The events of Socket.IO on a Flask-SocketIO server, in its threads or greenlets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from engineio.packet import Packet
+from flask import Flask, request
+from flask_socketio import SocketIO
+from socketio.exceptions import ConnectionRefusedError, SocketIOError
+
+from mina_pipeline import InvalidInput
+
+from .doors import Doors
+from .errors import WebError, as_web_error
+from .replies import Principal
+from .settings import WebSettings
+from .socket_doors import SocketDoors
+from .socket_members import Client
+from .socket_outlet import Outlet
+
+
+def attach(
+    app: Flask,
+    socketio: SocketIO,
+    doors: Doors,
+    ask: Callable[[], Principal | None],
+    settings: WebSettings,
+) -> None:
+    """Handle the events of the settings' three namespaces. `ask` is called once for each connection, within its
+    request context; WebError refuses.
+
+    The `connect` and `disconnect` of these namespaces are ours: a host that has handlers of its own for them moves one
+    or the other to another namespace. Before or after `socketio.init_app`.
+    """
+    outlet = ThreadedOutlet(socketio)
+    sockets = SocketDoors(doors, outlet, app.app_context)
+
+    def listen(namespace: str) -> None:
+        def connect(auth: Any = None) -> None:
+            check_patched(socketio)
+            try:
+                sockets.connect(namespace, sid(), request.environ, ask())
+            except Exception as error:
+                raise refused(error) from None
+
+        def disconnect(*_: Any) -> None:
+            sockets.disconnect(namespace, sid())
+
+        def handler(event: str) -> Callable[..., Any]:
+            def handle(*given: Any) -> Any:
+                client = sockets.admit(namespace, sid())
+                return sockets.answer(client, event, *given) if isinstance(client, Client) else client
+
+            return handle
+
+        socketio.on_event("connect", connect, namespace)
+        socketio.on_event("disconnect", disconnect, namespace)
+        for event in sockets.events[namespace]:
+            socketio.on_event(event, handler(event), namespace)
+
+    for namespace in sockets.events:
+        listen(namespace)
+
+
+def sid() -> str:
+    """Of the socket whose event this is."""
+    return str(request.sid)  # type: ignore[attr-defined]
+
+
+def refused(error: Exception) -> ConnectionRefusedError:
+    """A refusal as python-socketio tells it to the client: words, and the rest as data."""
+    told = error if isinstance(error, WebError) else as_web_error(error)
+    return ConnectionRefusedError(told.error, {"error_type": told.error_type, **told.fields})
+
+
+def check_patched(socketio: Any) -> None:
+    """InvalidInput where the server runs on gevent and the threads are not its own."""
+    if str(socketio.async_mode).startswith("gevent"):
+        from gevent.monkey import is_module_patched
+
+        if not is_module_patched("threading"):
+            raise InvalidInput("async_mode", "gevent needs `gevent.monkey.patch_all()` before all other imports")
+
+
+class ThreadedOutlet(Outlet):
+    """The sockets of a server that has a thread, or a greenlet, for each of them."""
+
+    def __init__(self, socketio: SocketIO) -> None:
+        self.socketio: Any = socketio  # its server may be made later
+
+    @property
+    def server(self) -> Any:
+        return self.socketio.server
+
+    def put(self, sockets: Sequence[Any], packets: Sequence[Packet]) -> list[Any]:
+        full = []
+        for socket in sockets:
+            if socket.closed:
+                continue
+            queue = socket.queue
+            if queue.qsize() > self.bound:
+                full.append(socket)
+                continue
+            for packet in packets:
+                queue.put(packet)
+        return full
+
+    def enter(self, sid: str, namespace: str, room: str) -> None:
+        with suppress(ValueError, KeyError, SocketIOError):  # it is gone, or the room has the name of a socket
+            self.server.manager.basic_enter_room(sid, namespace, room)
+
+    def leave(self, sid: str, namespace: str, room: str) -> None:
+        with suppress(ValueError, KeyError, SocketIOError):
+            self.server.manager.basic_leave_room(sid, namespace, room)
+
+    def cut(self, socket: Any, last: Sequence[Packet]) -> None:
+        for packet in last:
+            socket.queue.put(packet)
+        # In a thread of its own, since the host's disconnect handlers run in it.
+        self.server.start_background_task(socket.close, wait=False, abort=True)

@@ -1,0 +1,92 @@
+"""How frames reach this process's sockets: encoded once for all, put into each socket's queue, waiting for nobody."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from engineio.packet import MESSAGE
+from engineio.packet import Packet as EnginePacket
+from socketio.packet import EVENT, Packet
+
+from mina_pipeline.live import ENCODER, Frame
+from mina_pipeline.wire import thin
+
+BOUND = 1_000
+"""Packets that may wait in a socket's queue; one with more is cut, to come back and join with its version."""
+
+
+class Outlet(ABC):
+    """A Socket.IO server's sockets here. Nothing goes through a message queue: each process serves its own.
+
+    Packets are put straight into the queue that engineio keeps for each connection. What `emit` adds to that is a
+    look at the ping, which may run the host's disconnect handlers in our thread, or raise for one socket and leave
+    out the next.
+    """
+
+    bound = BOUND
+
+    @property
+    @abstractmethod
+    def server(self) -> Any:
+        """The socketio.Server or AsyncServer."""
+
+    @abstractmethod
+    def put(self, sockets: Sequence[Any], packets: Sequence[EnginePacket]) -> list[Any]:
+        """Put packets into engine sockets' queues, in this order. Those are returned whose queue is full: they got
+        nothing, so nothing may follow."""
+
+    def waiting(self, socket: Any) -> int:
+        """Packets in a socket's queue."""
+        return int(socket.queue.qsize())
+
+    @abstractmethod
+    def enter(self, sid: str, namespace: str, room: str) -> None:
+        """Let a socket hear what the host emits to a room, too."""
+
+    @abstractmethod
+    def leave(self, sid: str, namespace: str, room: str) -> None: ...
+
+    @abstractmethod
+    def cut(self, socket: Any, last: Sequence[EnginePacket]) -> None:
+        """End a connection behind what waits in its queue, and last words, so that its client comes back. Waits for
+        nobody.
+
+        Not by a Socket.IO disconnect: browsers' clients do not come back after one.
+        """
+
+    def socket(self, sid: str, namespace: str) -> Any:
+        """The engine socket of a socket here; None where it is gone."""
+        return self.server.eio.sockets.get(self.server.manager.eio_sid_from_sid(sid, namespace))
+
+    def gone(self, socket: Any) -> bool:
+        return socket.closed or self.server.eio.sockets.get(socket.sid) is not socket
+
+    def packets(self, frames: Iterable[Frame], namespace: str, thin_over: int) -> list[EnginePacket]:
+        """Frames as packets, each made once for a namespace, whoever hears it."""
+        cls = self.server.packet_class
+
+        def encode(frame: Frame) -> list[EnginePacket]:
+            large = len(frame.json) > thin_over
+            payload = thin(frame.name, frame.payload, thin_over) if large else frame.payload
+            return encoded(cls, namespace, frame.name, payload, None if large else frame.json)
+
+        return [packet for frame in frames for packet in frame.encoded((cls, namespace, thin_over), encode)]
+
+    def words(self, namespace: str, name: str, payload: Any) -> list[EnginePacket]:
+        """An event for one socket."""
+        return encoded(self.server.packet_class, namespace, name, payload)
+
+
+def encoded(cls: Any, namespace: str, name: str, payload: Any, json: bytes | None = None) -> list[EnginePacket]:
+    """An event in the server's serialization: one packet, or several where a host's has attachments."""
+    if cls is not Packet:
+        texts = cls(EVENT, namespace=namespace, data=[name, payload]).encode()
+        return [EnginePacket(MESSAGE, text) for text in (texts if isinstance(texts, list) else [texts])]
+    head = "" if namespace == "/" else namespace + ","
+    body = (ENCODER.encode(payload) if json is None else json).decode()
+    packet = EnginePacket(MESSAGE, f"{EVENT}{head}[{msgspec.json.encode(name).decode()},{body}]")
+    packet.encode()  # kept in the packet, for all who are sent it
+    return [packet]
