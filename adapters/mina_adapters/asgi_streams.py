@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -17,29 +17,21 @@ from weakref import WeakKeyDictionary
 from mina_pipeline import StoreBusy, StoreUnreachable
 from mina_pipeline.live import ENCODER, Frame, Wake, Watch
 from mina_pipeline.log import logger
-from mina_pipeline.wire import LATER, thin
 
 from .asgi_bells import Hub, Write
 from .asgi_uvicorn import Lane, chunk, lane_below, text_frame, transport_below
 from .web.rates import Bucket
 from .web.settings import WebSettings
+from .web.telling import KEEP_ALIVE, SSE_HEADERS, WRITE, cut, sse_beginning, sse_event, told
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Run = Callable[..., Awaitable[Any]]
 
-RETRY = b"retry: 1000\n\n"
-KEEP_ALIVE = b": keep-alive\n\n"
-WRITE = 65_536  # bytes after which a run of events is cut into another write
 AGAIN = 1.0  # s between two tries to read from a database that does not answer
 GONE, TOO_MANY, TOO_BIG, LEAVING = 1000, 1008, 1009, 1012  # close codes
-SSE_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache, no-store"),
-    (b"x-accel-buffering", b"no"),
-    (b"x-content-type-options", b"nosniff"),
-]
+HEADERS = [(name.lower().encode(), value.encode()) for name, value in SSE_HEADERS.items()]
 
 
 class Streams:
@@ -290,20 +282,18 @@ class Events(Stream):
     resumable: ClassVar[bool] = True
 
     async def begin(self) -> None:
-        first = RETRY
-        if self.watch.reset:
-            first += b"event: reset\ndata: " + ENCODER.encode({"version": self.watch.version}) + b"\n\n"
-        await self.send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
-        await self.body(first)
+        await self.send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await self.body(sse_beginning(self.watch.version, self.watch.reset))
 
     async def body(self, body: bytes, more: bool = True) -> None:
         await self.send({"type": "http.response.body", "body": body, "more_body": more})
 
     def pack(self, frames: Iterable[Frame]) -> tuple[Write, ...]:
-        form, over = (type(self), self.settings.thin_over), self.settings.thin_over
+        settings, resumable = self.settings, self.resumable
+        form = (type(self), settings.thin_over, settings.prefix)
 
         def encode(frame: Frame) -> bytes:
-            return sse_event(frame, over, self.resumable)
+            return sse_event(frame, settings, resumable)
 
         return tuple(Write((body,), chunk(body)) for body in cut(frame.encoded(form, encode) for frame in frames))
 
@@ -341,7 +331,7 @@ class Socket(Stream):
             await self.send({"type": "websocket.send", "text": text.decode()})
 
     def pack(self, frames: Iterable[Frame]) -> tuple[Write, ...]:
-        form = (type(self), self.settings.thin_over)
+        form = (type(self), self.settings.thin_over, self.settings.prefix)
         texts: list[tuple[str, bytes]] = [frame.encoded(form, self.encode) for frame in frames]
         writes, start, size = list[Write](), 0, 0
         for n, (_, framed) in enumerate(texts, 1):
@@ -353,12 +343,12 @@ class Socket(Stream):
         return tuple(writes)
 
     def encode(self, frame: Frame) -> tuple[str, bytes]:
-        name, text = slim(frame, self.settings.thin_over)
-        told = b'{"event":%s,"data":%s}' % (ENCODER.encode(name), text)
-        return told.decode(), text_frame(told)
+        event = told(frame, self.settings)
+        text = b'{"event":%s,"data":%s}' % (ENCODER.encode(event.name), event.text)
+        return text.decode(), text_frame(text)
 
     async def listen(self, receive: Receive) -> None:
-        bucket = Bucket(self.settings.rate, self.settings.burst, self.hub.loop.time)
+        bucket = Bucket(self.settings.message_rate, self.settings.message_burst, self.hub.loop.time)
         while True:
             heard = await receive()
             if heard["type"] == "websocket.disconnect":
@@ -371,29 +361,3 @@ class Socket(Stream):
 
     async def finish(self) -> None:
         await self.send({"type": "websocket.close", "code": self.ending or LEAVING})
-
-
-def slim(frame: Frame, over: int) -> tuple[str, bytes]:
-    """A frame's name and JSON; where that is larger than `over` bytes, without its big fields and with an href."""
-    name = frame.name if frame.name.isprintable() else LATER  # a line's end in a name would begin another field
-    text = frame.json
-    return name, text if len(text) <= over else ENCODER.encode(thin(frame.name, frame.payload, over))
-
-
-def sse_event(frame: Frame, over: int, resumable: bool) -> bytes:
-    name, text = slim(frame, over)
-    number = f"id: {frame.version}\n" if resumable else ""
-    return b"%sevent: %s\ndata: %s\n\n" % (number.encode(), name.encode(), text)
-
-
-def cut(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Join parts, and begin anew where that is long enough for one write."""
-    run, size = list[bytes](), 0
-    for part in parts:
-        run.append(part)
-        size += len(part)
-        if size >= WRITE:
-            yield b"".join(run)
-            run, size = [], 0
-    if run:
-        yield b"".join(run)

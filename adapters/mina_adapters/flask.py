@@ -21,7 +21,8 @@ from .web.errors import WebError, as_web_error, error_reply, refusal
 from .web.rights import Authorize
 from .web.routes import ROUTES, Route
 from .web.settings import WebSettings
-from .wsgi_streams import HEADERS, bound_writes, event_stream
+from .web.telling import SSE_HEADERS
+from .wsgi_streams import bound_writes, event_stream
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -124,9 +125,7 @@ class MinaFlask:
                 raise
             return response(error_reply(as_web_error(error)))
         bound_writes(request.environ, self.settings.stalled)
-        resumable, settings = door == "stream", self.settings
-        body = event_stream(watch, resumable=resumable, keep_alive=settings.keep_alive, thin_over=settings.thin_over)
-        made = Response(body, headers=HEADERS)
+        made = Response(event_stream(watch, self.settings, resumable=door == "stream"), headers=SSE_HEADERS)
         made.call_on_close(watch.close)  # also where the body never began
         made.call_on_close(lambda: self.doors.watches.release(principal))
         return made

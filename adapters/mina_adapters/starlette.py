@@ -25,7 +25,7 @@ try:
 except ImportError:
     raise MissingExtra("mina_adapters.starlette", "fastapi") from None
 
-from .asgi_streams import SSE_HEADERS, TOO_MANY, Events, Hints, Receive, Send, Socket, Stream, Streams
+from .asgi_streams import HEADERS, TOO_MANY, Events, Hints, Receive, Send, Socket, Stream, Streams
 from .web.doors import Asked, Doors, Principal, Reply
 from .web.errors import error_reply, refusal
 from .web.routes import ROUTES, Route
@@ -162,7 +162,7 @@ class AsgiDoors:
 
         await stream.open(watch)
         if connection.scope.get("method") == "HEAD":
-            await send({"type": "http.response.start", "status": 200, "headers": SSE_HEADERS})
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             await send({"type": "http.response.body", "body": b""})
             return
         await stream.serve(receive, send)

@@ -5,25 +5,23 @@ A slow client holds up its own thread and nobody else: what it has not taken lie
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from mina_pipeline import StoreBusy, StoreUnreachable
-from mina_pipeline.live import ENCODER, Frame, Watch
+from mina_pipeline.live import Frame, Watch
 
-from .asgi_streams import KEEP_ALIVE, RETRY, cut, sse_event
+from .web.settings import WebSettings
+from .web.telling import KEEP_ALIVE, cut, sse_beginning, sse_event
 
-HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-store",
-    "X-Accel-Buffering": "no",
-    "X-Content-Type-Options": "nosniff",
-}
 AGAIN = 1.0  # s between two tries to read from a database that does not answer
+PACE = 0.01  # s between two looks of one stream: a hundred threads that all woke for each event of many would be in
+# each other's way, and in the writer's
 
 
-def event_stream(watch: Watch, *, resumable: bool, keep_alive: float, thin_over: int) -> Iterator[bytes]:
+def event_stream(watch: Watch, settings: WebSettings, *, resumable: bool) -> Iterator[bytes]:
     """The body of a response, until the watch is closed or the server closes the generator.
 
     resumable: events carry their version as id, which Last-Event-ID brings back. Closing the watch is the caller's: a
@@ -32,15 +30,17 @@ def event_stream(watch: Watch, *, resumable: bool, keep_alive: float, thin_over:
     """
 
     def encoded(frame: Frame) -> bytes:
-        made: bytes = frame.encoded(f"sse {resumable} {thin_over}", lambda it: sse_event(it, thin_over, resumable))
+        made: bytes = frame.encoded(form, lambda it: sse_event(it, settings, resumable))
         return made
 
-    first = RETRY
-    if watch.reset:
-        first += b"event: reset\ndata: " + ENCODER.encode({"version": watch.version}) + b"\n\n"
-    yield first
-    idle = 0.0
+    form, keep_alive = ("wsgi", resumable, settings.thin_over, settings.prefix), settings.keep_alive
+    yield sse_beginning(watch.version, watch.reset)
+    idle, looked = 0.0, float("-inf")
     while not watch.closed:
+        early = looked + PACE - time.monotonic()
+        if early > 0:
+            time.sleep(early)
+        looked = time.monotonic()
         patience = keep_alive
         try:
             frames = watch.take()

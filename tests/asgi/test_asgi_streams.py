@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from asgi_serving import Host, Person, Reader, eventually
 from mina_adapters import asgi_streams
-from mina_adapters.asgi_streams import sse_event
 from mina_adapters.asgi_uvicorn import lane_below, text_frame
+from mina_adapters.web.settings import WebSettings
+from mina_adapters.web.telling import sse_event
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
@@ -191,7 +192,7 @@ def test_oversized_and_too_many_messages_end_a_websocket(
     serve: Serve, rooms: Pipeline, ws: str, message: str, count: int, code: int
 ) -> None:
     """What a client says is bounded, in bytes and in number; other clients hear on."""
-    host = serve(max_message=2000, rate=0.001, burst=10, config={"ws": ws}, principal=unlike())
+    host = serve(max_message=2000, message_rate=0.001, message_burst=10, config={"ws": ws}, principal=unlike())
     with sockets(host) as client, sockets(host) as other:
         with pytest.raises(ConnectionClosed) as closed:
             for _ in range(count):
@@ -307,7 +308,7 @@ def test_streams_end_with_the_pipeline(serve: Serve, rooms: Pipeline) -> None:
 
 def test_a_name_makes_no_second_field() -> None:
     """A name with a line's end in it goes out under the name for what cannot be read."""
-    assert sse_event(Frame(1, "x\ndata: y", {}), 1000, True) == b"id: 1\nevent: session_event\ndata: {}\n\n"
+    assert sse_event(Frame(1, "x\ndata: y", {}), WebSettings(), True) == b"id: 1\nevent: session_event\ndata: {}\n\n"
 
 
 SERVER = """

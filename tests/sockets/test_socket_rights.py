@@ -131,7 +131,7 @@ def connects(host: Host) -> bool:
 
 def test_a_flood_is_refused_and_then_cut(serve: Callable[..., Host]) -> None:
     """Too many messages are answered as such; a socket that goes on is ended."""
-    host = serve(rate=1.0, burst=5)
+    host = serve(message_rate=1.0, message_burst=5)
     with Listener(host.url, namespaces=["/"]) as ann:
         for _ in range(8):
             ann.say("join_session", session_id="m1")

@@ -13,6 +13,7 @@ from mina_pipeline.text import clean_text
 from .bodies import NAME, version
 from .pages import PAGES, MakePage
 from .replies import Asked, Principal, Reply, as_json
+from .telling import placed
 
 if TYPE_CHECKING:
     from .doors import Doors
@@ -69,7 +70,7 @@ def events(doors: Doors, principal: Principal, asked: Asked) -> Reply:
         {
             "session_id": session_id,
             "version": shown[-1].version if shown else reached,
-            "events": [{"event": frame.name, "data": frame.payload} for frame in shown],
+            "events": [{"event": frame.name, "data": placed(frame.payload, doors.settings.prefix)} for frame in shown],
             "more": len(frames) > limit,
         },
     )

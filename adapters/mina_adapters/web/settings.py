@@ -24,7 +24,7 @@ class WebSettings:
     html_safe: escape & < > " in what the detail page fetches, since pages put it in by innerHTML.
     max_body, max_message: bytes of an HTTP body, and of one socket message, that are taken.
     thin_over: bytes of one event going out over which big fields are left out, and href says where they are.
-    rate, burst: requests or messages a second, and at once, by principal (HTTP) and by socket.
+    rate, burst: requests a second by principal, and at once; message_rate, message_burst: messages by socket.
     max_joins: sessions that one socket may watch; max_watches: streams and sockets that a principal may have open in
     this process (0: no bound).
     keep_alive: seconds between signs of life on an idle stream; stalled: seconds that a client may take no bytes
@@ -42,10 +42,12 @@ class WebSettings:
     max_body: int = 2_000_000
     max_message: int = 256_000
     thin_over: int = 256_000
-    rate: float = 50.0
-    burst: int = 200
+    rate: float = 200.0
+    burst: int = 1_000
+    message_rate: float = 50.0
+    message_burst: int = 200
     max_joins: int = 50
-    max_watches: int = 20
+    max_watches: int = 1_000
     keep_alive: float = 15.0
     stalled: float = 30.0
 

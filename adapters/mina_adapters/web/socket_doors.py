@@ -75,8 +75,8 @@ class SocketDoors:
         if socket is None:
             raise refusal("Unauthenticated")  # gone already
         of, clock = self.settings, self.doors.pipeline.clock.monotonic
-        last = Bucket(of.rate / 10, of.burst, clock)
-        client = Client(namespace, sid, socket, known, Bucket(of.rate, of.burst, clock), last)
+        last = Bucket(of.message_rate / 10, of.message_burst, clock)
+        client = Client(namespace, sid, socket, known, Bucket(of.message_rate, of.message_burst, clock), last)
         self.rooms.arrive(client)
         try:
             if namespace != self.settings.recorder_namespace and self.doors.rights.allows(

@@ -16,6 +16,7 @@ from mina_pipeline.live import Frame, Watch
 
 from .rates import Bucket
 from .replies import Principal
+from .settings import WebSettings
 from .socket_outlet import Outlet
 
 Frames = tuple[Frame, ...]
@@ -57,11 +58,13 @@ class Recording:
 class Room(ABC):
     """What several sockets of a namespace hear: one place in the log, and one encoding for all of them."""
 
-    def __init__(self, namespace: str, key: Any, outlet: Outlet, thin_over: int, wake: Callable[[Room], None]) -> None:
+    def __init__(
+        self, namespace: str, key: Any, outlet: Outlet, settings: WebSettings, wake: Callable[[Room], None]
+    ) -> None:
         self.namespace = namespace
         self.key = key
         self.outlet = outlet
-        self.thin_over = thin_over
+        self.settings = settings
         self.woken = wake
         self.lock = threading.Lock()  # held while frames go out, and while somebody comes level
         self.watch: Watch | None = None
@@ -92,7 +95,7 @@ class Room(ABC):
 
     def send(self, client: Client, frames: Frames) -> bool:
         """To one socket alone; false where its queue is full."""
-        return not self.outlet.put([client.socket], self.outlet.packets(frames, self.namespace, self.thin_over))
+        return not self.outlet.put([client.socket], self.outlet.packets(frames, self.namespace, self.settings))
 
     def shut(self) -> None:
         with self.lock:
@@ -121,7 +124,7 @@ class Channel(Room):
         frames = self.take()
         if not frames or not self.level:
             return frames, []
-        packets = self.outlet.packets(frames, self.namespace, self.thin_over)
+        packets = self.outlet.packets(frames, self.namespace, self.settings)
         return frames, self.without(self.outlet.put(list(self.level.values()), packets))
 
     def admit(self, member: Member, watch: Watch, full: list[Client]) -> float | None:
@@ -210,7 +213,7 @@ class Board(Room):
         stuck: list[Any] = []
         for frame in frames:
             targets = [socket for client, socket in self.level.items() if not hears(client, frame)]
-            stuck += self.outlet.put(targets, self.outlet.packets([frame], self.namespace, self.thin_over))
+            stuck += self.outlet.put(targets, self.outlet.packets([frame], self.namespace, self.settings))
         return frames, self.without(stuck)
 
 

@@ -12,7 +12,9 @@ from engineio.packet import Packet as EnginePacket
 from socketio.packet import EVENT, Packet
 
 from mina_pipeline.live import ENCODER, Frame
-from mina_pipeline.wire import thin
+
+from .settings import WebSettings
+from .telling import told
 
 BOUND = 1_000
 """Packets that may wait in a socket's queue; one with more is cut, to come back and join with its version."""
@@ -64,16 +66,15 @@ class Outlet(ABC):
     def gone(self, socket: Any) -> bool:
         return socket.closed or self.server.eio.sockets.get(socket.sid) is not socket
 
-    def packets(self, frames: Iterable[Frame], namespace: str, thin_over: int) -> list[EnginePacket]:
+    def packets(self, frames: Iterable[Frame], namespace: str, settings: WebSettings) -> list[EnginePacket]:
         """Frames as packets, each made once for a namespace, whoever hears it."""
         cls = self.server.packet_class
 
         def encode(frame: Frame) -> list[EnginePacket]:
-            large = len(frame.json) > thin_over
-            payload = thin(frame.name, frame.payload, thin_over) if large else frame.payload
-            return encoded(cls, namespace, frame.name, payload, None if large else frame.json)
+            return encoded(cls, namespace, *told(frame, settings))
 
-        return [packet for frame in frames for packet in frame.encoded((cls, namespace, thin_over), encode)]
+        form = (cls, namespace, settings.thin_over, settings.prefix)
+        return [packet for frame in frames for packet in frame.encoded(form, encode)]
 
     def words(self, namespace: str, name: str, payload: Any) -> list[EnginePacket]:
         """An event for one socket."""

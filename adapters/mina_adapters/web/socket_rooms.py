@@ -156,7 +156,7 @@ class Rooms:
         with self.lock:
             room = self.open.get((kind, namespace, key))
             if not isinstance(room, kind):
-                room = kind(namespace, key, self.outlet, self.settings.thin_over, self.pump.mark)
+                room = kind(namespace, key, self.outlet, self.settings, self.pump.mark)
                 self.open[kind, namespace, key] = room
             room.users += 1
             return room
