@@ -1,4 +1,4 @@
-"""What a live transport guarantees to its clients, as data: each adapter declares it, and a shipped suite holds it to it."""
+"""What a live transport guarantees to its clients, as data: adapters declare it, a shipped suite holds them to it."""
 
 from __future__ import annotations
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from .definition import TRIAL
 from .diagnosis import ALIVE, Workforce, age, held, overdue, pinned
+from .looping import Loop
 from .ports import FeedStall, Store
-from .relay import STALLED, Relay
+from .relay import STALLED
 from .states import FINISHED
 from .work_shapes import BreakerState, WorkerSeen
 
@@ -20,8 +21,9 @@ class Health:
 
     sessions: unfinished ones by public state. oldest_unfinished: seconds since its end of recording, or its last sign
     of life. work: rows by kind; overdue: stages and timers that somebody could have claimed for over a minute. leases:
-    held, and dead ones. relay_lag: seconds that this process's relay is behind; relay_seen: its last step (host's µs);
-    None where none runs. unknown_definitions: rows by "name version", of definitions that no running worker knows.
+    held, and dead ones. relay_lag: seconds that this process's relay, or its live rooms, are behind; relay_seen: the
+    last step (host's µs) of whichever is silent for longer; None where none runs. unknown_definitions: rows by "name
+    version", of definitions that no running worker knows.
     """
 
     now: int
@@ -49,13 +51,14 @@ class Check:
     remedy: str = ""
 
 
-def health(store: Store, now: int, known: Collection[str], relay: Relay) -> Health:
-    """Ask the store and the relay. known: the definitions of this process, as "name version"."""
+def health(store: Store, now: int, known: Collection[str], relays: Collection[Loop]) -> Health:
+    """Ask the store, and what relays events in this process. known: its definitions, as "name version"."""
     rows, workers = store.work_rows(now), store.workers_seen(now)
     force = Workforce(now, known, workers)
     open_sessions = {row["session_id"]: row for row in rows if row["state"] not in (None, *FINISHED)}
     ages = [now - (row["finalized_at"] or row["touched_at"]) for row in open_sessions.values()]
-    unknown, lag = Counter(pinned(row) for row in rows), relay.lag(now)
+    unknown = Counter(pinned(row) for row in rows)
+    lags = [(lag, relay.seen) for relay in relays if (lag := relay.lag(now)) is not None]
     return Health(
         now=now,
         sessions=dict(Counter(row["state"] for row in open_sessions.values())),
@@ -67,8 +70,8 @@ def health(store: Store, now: int, known: Collection[str], relay: Relay) -> Heal
         breakers=store.breakers(now),
         workers=workers,
         feed_stall=store.feed_stall(),
-        relay_lag=lag,
-        relay_seen=None if lag is None else relay.seen,
+        relay_lag=max((lag for lag, _ in lags), default=None),
+        relay_seen=min((seen for _, seen in lags if seen is not None), default=None),
         unknown_definitions={name: count for name, count in unknown.items() if not force.knows(name)},
     )
 

@@ -9,6 +9,7 @@ from . import recovery, replaying
 from .diagnosis import Finding
 from .errors import MinaError
 from .health import Health, health
+from .live import Live
 from .observers import Observers
 from .ports import Clock, Store
 from .relay import Relay
@@ -27,6 +28,7 @@ class Operations(ABC):
     handler: Sessions
     observers: Observers
     relay: Relay
+    live: Live
 
     @abstractmethod
     def run_until_idle(self) -> int:
@@ -76,7 +78,7 @@ class Operations(ABC):
 
     def health(self) -> Health:
         """What can be seen now: sessions, work, workers, breakers, feed and relay, in numbers."""
-        return health(self.store, self.clock.now(), self.known(), self.relay)
+        return health(self.store, self.clock.now(), self.known(), (self.relay, self.live))
 
     def known(self) -> list[str]:
         """The definitions that this process can finish, as "name version"."""

@@ -100,6 +100,34 @@ def test_the_code_about_asyncio_runs(tmp_path: Path) -> None:
     assert names[-2:] == ("post_transcription_reveal", "dashboard_refresh")
 
 
+BEFORE = """
+from types import SimpleNamespace
+def current_user(): return SimpleNamespace(id="ann", tenant="acme")
+def may(principal, session, action): return True
+"""
+AFTER = """
+import time
+ask = app.test_client()
+session_id = ask.post("/api/sessions", json={"title": "Weekly"}).json["session_id"]
+ask.post(f"/api/sessions/{session_id}/transcript", data="Ann: bob please send the budget to the board by friday")
+assert ask.post(f"/api/sessions/{session_id}/complete").json["total_segments"] == 1
+while ask.get(f"/api/sessions/{session_id}").json["state"] != "revealed":
+    time.sleep(0.02)
+told = ask.get(f"/api/sessions/{session_id}/events").json["events"]
+print(p.get(session_id).tenant, *(event["event"] for event in told))
+p.close()
+"""
+
+
+def test_the_readmes_web_app_is_whole(tmp_path: Path) -> None:
+    """The lines that embed the pipeline in Flask, with a login, take a meeting from its start to the reveal."""
+    (code,) = re.findall(r"```python\n(from flask.*?)```", README, re.S)
+    command = [sys.executable, "-c", BEFORE + code + AFTER]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "acme" and done.stdout.split()[-1] == "dashboard_refresh"
+
+
 def test_public_names_exist_and_are_typed() -> None:
     """Everything in __all__ is there, and the package says that it is typed."""
     assert all(hasattr(mina_pipeline, name) for name in mina_pipeline.__all__)
@@ -110,6 +138,6 @@ def test_importing_stays_light() -> None:
     """Importing the library pulls in no model client, no web framework, no migration tool, no terminal library."""
     code = "import sys, mina_pipeline; print(sorted({'openai','alembic','flask','fastapi','rich','click','psycopg',"
     code += "'tenacity','pybreaker','prometheus_client','opentelemetry','structlog','transitions','hypothesis',"
-    code += "'sqlalchemy','anyio'} & set(sys.modules)))"
+    code += "'sqlalchemy','anyio','asyncio','socketio'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
