@@ -7,7 +7,7 @@ FILES  := mina_pipeline adapters tests benchmarks examples
 SOAK   := MINA_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --timeout=1200
 
 .PHONY: help demo test check format soak soak-laws soak-store soak-feed soak-kills soak-faults soak-history \
-        soak-simulation soak-processes soak-outage \
+        soak-simulation soak-processes soak-live soak-outage \
         bench-import bench-runs bench-store bench-engine bench-quality bench-fanout clean
 
 help:            ## this list
@@ -55,7 +55,7 @@ format: $(VENV)/ready-dev  ## format and fix what can be fixed
 	$(BIN)/ruff check -q --fix $(FILES) || true
 	$(BIN)/ruff format $(FILES)
 
-soak: soak-laws soak-store soak-feed soak-kills soak-faults soak-history soak-simulation soak-processes soak-outage  ## the long counts, each part under 20 minutes
+soak: soak-laws soak-store soak-feed soak-kills soak-faults soak-history soak-simulation soak-processes soak-live soak-outage  ## the long counts, each part under 20 minutes
 
 soak-laws: $(VENV)/ready-dev
 	$(SOAK) -m "laws and not soak"
@@ -80,6 +80,9 @@ soak-simulation: $(VENV)/ready-dev
 
 soak-processes: $(VENV)/ready-dev
 	$(SOAK) tests/processes
+
+soak-live: $(VENV)/ready-dev
+	$(SOAK) tests/live/test_live_laws.py tests/transports/test_transport_processes.py tests/doors
 
 soak-outage: $(VENV)/ready-dev
 	$(SOAK) tests/engine/test_long_outage.py

@@ -16,6 +16,7 @@ import msgspec
 from .codec import decode, recorded
 from .errors import UpgradeNeeded
 from .events import RecordedEvent, StageReady
+from .guarantees import Guarantees
 from .hints import Hints
 from .inputs import identifier
 from .log import logger
@@ -107,6 +108,8 @@ class Watch:
     reset: it asked to go on after a version that the session does not have, and goes on after `version` instead.
     closed: nothing more will come, since the pipeline was closed.
     """
+
+    guarantees: ClassVar[Guarantees] = Guarantees()
 
     def __init__(self, live: Live, wake: Wake | None) -> None:
         self.live = live

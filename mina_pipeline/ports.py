@@ -322,6 +322,8 @@ class Transport(Protocol):
     """Takes committed events somewhere. `publish` is called in order per session, by one thread.
 
     An exception from it is logged and stops nobody; deliver again by asking the log from the last version.
+    What a transport guarantees to its clients is declared as `guarantees.Guarantees`, and proven by the suite in
+    `testing.transports`.
     """
 
     def publish(self, event: RecordedEvent) -> None: ...

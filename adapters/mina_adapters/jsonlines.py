@@ -7,14 +7,17 @@ from typing import TextIO
 import msgspec
 
 from mina_pipeline import RecordedEvent
+from mina_pipeline.guarantees import Guarantees
 from mina_pipeline.wire import wire_view
 
 
 class JsonLines:
     """A transport: `pipeline.subscribe(JsonLines(sys.stdout).publish)`.
 
-    Each event is one line {"event": wire name, "data": wire payload}, flushed as it comes.
+    Each event from now on is one line {"event": wire name, "data": wire payload}, flushed as it comes.
     """
+
+    guarantees = Guarantees(resumes=False, resets=False, whole=False, slow="holds up")
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

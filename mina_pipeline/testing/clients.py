@@ -53,14 +53,17 @@ class Client(ABC):
 
     # --- for tests
 
-    def wait_for(self, what: int | Callable[[], bool], timeout: float = PATIENCE) -> None:
-        """Until this version has come, or until something holds; AssertionError with what did come."""
+    def wait_for(self, what: int | Callable[[], bool], timeout: float | None = None) -> None:
+        """Until this version has come, or until something holds; AssertionError with what did come.
+
+        timeout: seconds; None: PATIENCE.
+        """
 
         def holds() -> bool:
             return self.last() >= what if isinstance(what, int) else what()
 
         with self.changed:
-            if not self.changed.wait_for(holds, timeout):
+            if not self.changed.wait_for(holds, PATIENCE if timeout is None else timeout):
                 seen = self.versions()
                 raise AssertionError(f"it did not come; of {len(seen)} the last are {seen[-10:]}, gone: {self.gone}")
 

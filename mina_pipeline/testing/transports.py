@@ -27,8 +27,8 @@ from ..pipeline import Pipeline
 from ..wire import wire_view
 from .clients import Client, Harness, Received
 
-CHUNK = 150_000  # characters of one event of a flood,
-FLOOD = 80  # and so many of them: 12 MB, more than the buffers between a server and a client that does not read
+CHUNK = 200_000  # characters of one event of a flood,
+FLOOD = 40  # and so many of them: 8 MB, more than the buffers between a server and a client that does not read
 
 
 def needs(transport: Harness, *names: str) -> None:
@@ -193,10 +193,10 @@ class TransportContract:
         """A session of more events than are kept at hand arrives whole."""
         needs(transport, "resumes")
         session_id = pipeline.start_session("contract").session_id
-        self.write(pipeline, session_id, 0, 600)
+        self.write(pipeline, session_id, 0, 300)
         client = transport.connect(session_id, 0)
-        client.wait_for(601)
-        self.came_whole(transport, client, session_id, 1, 601)
+        client.wait_for(301)
+        self.came_whole(transport, client, session_id, 1, 301)
 
     def test_catching_up_while_others_write(self, pipeline: Pipeline, transport: Harness) -> None:
         """Between what was read from the log and what comes live there is no gap, and no double."""
@@ -214,17 +214,19 @@ class TransportContract:
         """A client that is cut off at any moment, and comes back with its last version, misses nothing."""
         needs(transport, "resumes", "ordered")
         session_id = pipeline.start_session("contract").session_id
-        writer = threading.Thread(target=self.write, args=(pipeline, session_id, 0, 60))
-        writer.start()
         dice, seen, last = random.Random(5), list[int](), 0
-        while last < 61:
+        for turn in range(13):
+            writer = threading.Thread(target=self.write, args=(pipeline, session_id, turn, 5 if turn < 12 else 0))
+            writer.start()
             client = transport.connect(session_id, last)
-            client.wait_for(min(last + dice.randint(1, 9), 61))
+            client.wait_for(61 if turn == 12 else min(last + dice.randint(1, 9), 6 + 5 * turn))
             client.drop()
+            writer.join()
             came = client.versions()
             seen += came if transport.guarantees.exactly_once else [one for one in came if one > last]
-            last = max(seen)
-        writer.join()
+            last = max([*seen, last])
+            if last == 61:
+                break
         assert seen == numbers(1, 61)
 
     def test_a_version_that_is_not_known(self, pipeline: Pipeline, transport: Harness) -> None:

@@ -45,6 +45,7 @@ class Faltering(MemoryStore):
     """A memory store whose reads fail while it is `away`, or as often as `failing` says, or wait at a `gate`."""
 
     away = False
+    blind = 0  # reads of headers that see nothing yet
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -81,6 +82,9 @@ class Faltering(MemoryStore):
 
     def headers_after(self, versions: Mapping[str, int]) -> list[Header]:
         self.reads("headers_after")
+        if self.blind:
+            self.blind -= 1
+            return []
         return super().headers_after(versions)
 
     def headers(self, after: Any, limit: int) -> Any:

@@ -122,6 +122,19 @@ def test_a_read_that_fails_is_made_again(store: Faltering, faltering: Pipeline) 
         assert [frame.payload["session_data"]["title"] for frame in watch.take()] == ["told"]
 
 
+def test_a_wake_that_comes_before_its_commit(store: Faltering, faltering: Pipeline) -> None:
+    """A session that a host is about to commit is looked for again, also where the feed shows nothing."""
+    with faltering.watch_dashboard("a") as watch:
+        session_id = faltering.start_session("told", tenant="a").session_id
+        faltering.finalize(session_id)
+        looked_again(watch)
+        store.failing, store.blind = {"headers": 10**9}, 5
+        faltering.run_until_idle()
+        until(lambda: watch.room.frames != ())
+        assert store.blind == 0
+        assert [frame.payload["session_data"]["title"] for frame in watch.take()] == ["told"]
+
+
 def test_one_that_falls_behind_is_told_to_look_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dashboard that took nothing for long gets one frame `reset` for what is not kept, and then what comes."""
     monkeypatch.setattr(live, "KEPT", 3)

@@ -19,7 +19,7 @@ from mina_pipeline import Pipeline, Segment, live
 from mina_pipeline.live import Watch
 from mina_pipeline.store.memory import MemoryStore
 
-EXAMPLES = share(12, 1_500)
+EXAMPLES = share(8, 1_500)
 EXAMPLE, SEGMENT = count(1), count(1)
 NAMES = ("a", "b")
 HERE, ELSEWHERE = 0, 1

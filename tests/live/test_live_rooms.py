@@ -113,8 +113,9 @@ def test_one_wake_for_all_who_share_it(pipeline: Pipeline) -> None:
     def broken() -> None:
         raise RuntimeError("the loop is closed")
 
+    breaks = pipeline.watch(session_id, wake=broken)
     shares = [pipeline.watch(session_id, wake=shared) for _ in range(5)]
-    breaks, other = pipeline.watch(session_id, wake=broken), pipeline.watch(session_id)
+    other = pipeline.watch(session_id)
     assert taken(other, say(pipeline, session_id)) == [2]
     until(lambda: rung == ["shared"])
     for watch in (*shares[:4], breaks):
@@ -289,3 +290,20 @@ def test_a_host_that_is_about_to_commit(pipeline: Pipeline, url: str, tmp_path: 
         assert taken(new, 1) == [1]
         if url != "memory://":
             made.dispose()
+
+
+def test_health_sees_rooms_that_are_behind(pipeline: Pipeline) -> None:
+    """Live rooms count as a relay: without any there is no lag to tell; a thread that fails shows it."""
+    assert pipeline.health().relay_lag is None
+    session_id = pipeline.start_session("seen").session_id
+    with pipeline.watch(session_id, 0) as watch:
+        until(lambda: pipeline.health().relay_seen is not None)
+        until(lambda: pipeline.health().relay_lag == 0)
+        broken = pipeline.live.step
+        pipeline.live.step = lambda now: 1 // 0  # type: ignore[method-assign]
+        pipeline.touch(session_id)
+        pipeline.record(session_id, [Segment("word", 0, 1)])
+        until(lambda: (pipeline.health().relay_lag or 0) > 0)
+        pipeline.live.step = broken  # type: ignore[method-assign]
+        until(lambda: pipeline.health().relay_lag == 0)
+        assert [frame.version for frame in watch.take()] == [1, 2]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 
 from mina_pipeline import InvalidInput
+from mina_pipeline.guarantees import Guarantees
 
 from .origins import parse_origin
 
@@ -50,6 +51,16 @@ class WebSettings:
     max_watches: int = 1_000
     keep_alive: float = 15.0
     stalled: float = 30.0
+
+    @property
+    def stream_guarantees(self) -> Guarantees:
+        """What SSE and our own WebSocket hold to, with these settings."""
+        return Guarantees(early=False, slow="dropped", thin_over=self.thin_over)
+
+    @property
+    def socket_guarantees(self) -> Guarantees:
+        """What Socket.IO holds to, with these settings."""
+        return Guarantees(slow="dropped", thin_over=self.thin_over, many=True)
 
     def __post_init__(self) -> None:
         if not PREFIX.fullmatch(self.prefix):
