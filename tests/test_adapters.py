@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 
+import pytest
 from mina_adapters.jsonlines import JsonLines
 
 from mina_pipeline import Pipeline
@@ -22,3 +25,14 @@ def test_json_lines_carry_the_wire_view() -> None:
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [line["event"] for line in lines] == types
     assert [line["data"]["version"] for line in lines] == list(range(1, len(types) + 1))
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [("socketio", "socketio", "socketio"), ("fastapi", "fastapi", "fastapi"), ("starlette", "starlette", "fastapi")],
+)
+def test_a_missing_package_names_its_extra(module: str, package: str, extra: str) -> None:
+    """An adapter whose framework is not installed says what to install."""
+    code = f"import sys; sys.modules[{package!r}] = None; import mina_adapters.{module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode and f"mina-pipeline[{extra}]" in done.stderr.splitlines()[-1]

@@ -11,19 +11,18 @@ from typing import Any
 
 from mina_pipeline import MissingExtra, Pipeline, Session
 
-from .web.doors import Doors
-from .web.errors import WebError, as_web_error
-from .web.settings import WebSettings
-from .web.socket_doors import SocketDoors
-from .web.socket_members import Client
-from .web.socket_outlet import Outlet
-
 try:
     from engineio.packet import Packet
     from socketio import AsyncServer
-    from socketio.exceptions import ConnectionRefusedError, SocketIOError
-except ImportError as error:  # pragma: no cover
-    raise MissingExtra("Socket.IO", "socketio") from error
+    from socketio.exceptions import SocketIOError
+except ImportError:
+    raise MissingExtra("mina_adapters.socketio", "socketio") from None
+
+from .web.doors import Doors
+from .web.settings import WebSettings
+from .web.socket_doors import SocketDoors, refused
+from .web.socket_members import Client
+from .web.socket_outlet import Outlet
 
 CHUNK = 2_000
 """Packets that are handed out before others on the loop have their turn."""
@@ -96,12 +95,6 @@ async def asked(principal: Callable[..., Any], environ: dict[str, Any], auth: An
     else:
         found = principal()
     return await found if inspect.isawaitable(found) else found
-
-
-def refused(error: Exception) -> ConnectionRefusedError:
-    """A refusal as python-socketio tells it to the client: words, and the rest as data."""
-    told = error if isinstance(error, WebError) else as_web_error(error)
-    return ConnectionRefusedError(told.error, {"error_type": told.error_type, **told.fields})
 
 
 class LoopOutlet(Outlet):

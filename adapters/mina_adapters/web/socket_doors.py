@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import msgspec
+from socketio.exceptions import ConnectionRefusedError
 
 from mina_pipeline import InvalidInput, Session
 from mina_pipeline.inputs import identifier
@@ -15,7 +16,7 @@ from mina_pipeline.inputs import identifier
 from . import bodies
 from .answers import complete
 from .doors import Doors
-from .errors import WebError, error_reply, refusal
+from .errors import WebError, as_web_error, error_reply, refusal
 from .rates import Bucket
 from .replies import Asked, Principal
 from .socket_members import Client, Recording
@@ -264,3 +265,9 @@ def with_device(data: Data) -> Data:
     if metadata is not None and not isinstance(metadata, dict):
         raise InvalidInput("metadata", "a JSON object")
     return {**data, "metadata": {**(metadata or {}), "device_info": device}}
+
+
+def refused(error: Exception) -> ConnectionRefusedError:
+    """A refusal of a connection as python-socketio tells it to the client: words, and the rest as data."""
+    told = as_web_error(error)
+    return ConnectionRefusedError(told.error, {"error_type": told.error_type, **told.fields})

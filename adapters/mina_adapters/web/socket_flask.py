@@ -9,15 +9,14 @@ from typing import Any
 from engineio.packet import Packet
 from flask import Flask, request
 from flask_socketio import SocketIO
-from socketio.exceptions import ConnectionRefusedError, SocketIOError
+from socketio.exceptions import SocketIOError
 
 from mina_pipeline import InvalidInput
 
 from .doors import Doors
-from .errors import WebError, as_web_error
 from .replies import Principal
 from .settings import WebSettings
-from .socket_doors import SocketDoors
+from .socket_doors import SocketDoors, refused
 from .socket_members import Client
 from .socket_outlet import Outlet
 
@@ -68,12 +67,6 @@ def attach(
 def sid() -> str:
     """Of the socket whose event this is."""
     return str(request.sid)  # type: ignore[attr-defined]
-
-
-def refused(error: Exception) -> ConnectionRefusedError:
-    """A refusal as python-socketio tells it to the client: words, and the rest as data."""
-    told = error if isinstance(error, WebError) else as_web_error(error)
-    return ConnectionRefusedError(told.error, {"error_type": told.error_type, **told.fields})
 
 
 def check_patched(socketio: Any) -> None:
