@@ -52,7 +52,10 @@ def watched(method: Callable[..., Any], found: Callable[[str], None]) -> Callabl
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:  # `self` among them: the tuple is handed on as it is
         asyncio = modules.get("asyncio")
-        looping = asyncio is not None and asyncio._get_running_loop() is not None
+        try:
+            looping = asyncio is not None and asyncio._get_running_loop() is not None
+        except AttributeError:  # another thread is just importing it, or was at the fork that made this process
+            looping = False
         if looping and not (args[0].store.inside or greenlets()):
             found(name)
         return method(*args, **kwargs)

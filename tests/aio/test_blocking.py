@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -190,3 +191,10 @@ p.close()
     command = [sys.executable, "-W", "error::mina_pipeline.BlockingCall", "-c", code]
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.returncode) == ("4", 0), done.stderr
+
+
+def test_an_import_under_way_is_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another thread imports asyncio, or a fork has cut that short, calls go on."""
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))
+    with Pipeline.open("memory://") as p:
+        assert p.get(p.start_session("t").session_id).title == "t"
