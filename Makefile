@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FILES  := mina_pipeline adapters tests benchmarks examples
 
+# Two at a time, a file by one of them: most tests wait for databases, processes and sockets. Not more, since
+# each has a PostgreSQL database of its own, and pools in it.
+TESTS  := $(BIN)/python -m pytest -n 2 --dist loadfile
 SOAK   := MINA_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --timeout=1200
 
 .PHONY: help demo test check format soak soak-laws soak-store soak-feed soak-kills soak-faults soak-history \
@@ -41,7 +44,7 @@ demo: $(VENV)/ready-run  ## run the example meeting from recording to revealed
 	@$(BIN)/mina run examples/weekly_planning.vtt --db sqlite:///build/demo.db --date 2026-12-01 --title "Weekly planning"
 
 test: $(VENV)/ready-dev  ## run all tests
-	@$(BIN)/python -m pytest
+	@$(TESTS)
 
 check: $(VENV)/ready-dev  ## the developer's whole loop: format, lint, types, import contract, tests
 	$(BIN)/ruff format --check $(FILES)
@@ -49,7 +52,7 @@ check: $(VENV)/ready-dev  ## the developer's whole loop: format, lint, types, im
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 format: $(VENV)/ready-dev  ## format and fix what can be fixed
 	$(BIN)/ruff check -q --fix $(FILES) || true
