@@ -13,6 +13,7 @@ from .ports import Clock
 
 GLANCE = 0.002  # s between looks for what a host is about to commit
 GLANCES = 100
+AGAIN = 60.0  # s until a failure of the same type is logged again, where it went on for so long
 
 
 class Loop(ABC):
@@ -33,6 +34,7 @@ class Loop(ABC):
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
         self.stopped = False
+        self.told: dict[str, float] = {}  # of each type of error, when it was logged (monotonic)
         self.seen: int | None = None  # its last step (host's µs), and since when there is something to do
         self.behind: int | None = None
 
@@ -100,8 +102,9 @@ class Loop(ABC):
             try:
                 wake = self.step(now)
                 self.seen = self.clock.now()
+                self.told.clear()
             except Exception as error:
-                logger("mina_pipeline.looping").error("step failed", of=self.name, error_type=type(error).__name__)
+                self.tell(type(error).__name__)
                 self.behind = now if self.behind is None else self.behind
                 with self.changed:  # nobody is told that all is delivered
                     self.changed.wait_for(lambda: self.stopped, self.poll)
@@ -115,6 +118,13 @@ class Loop(ABC):
                         self.changed.wait((wake - now) / 1e6)
                 elif self.behind is None:
                     self.behind = now
+
+    def tell(self, error_type: str) -> None:
+        """Log what fails, when it begins to and then once in a while: a database may be away for hours."""
+        now = self.clock.monotonic()
+        if now - self.told.get(error_type, float("-inf")) >= AGAIN:
+            self.told[error_type] = now
+            logger(__name__).error("step failed", of=self.name, error_type=error_type)
 
     def lag(self, now: int) -> float | None:
         """For how many seconds there has been something to deliver; None where no thread is running."""

@@ -52,7 +52,7 @@ MEETING = [
     ("Ann", "how many customers are waiting for the release?"),
     ("Bob", "about forty customers are waiting for the release."),
 ]
-SEGMENTS = [
+SEGMENTS: list[dict[str, Any]] = [
     {"text": text, "start_ms": n * 5000, "end_ms": n * 5000 + 4500, "speaker": who, "confidence": 0.9}
     for n, (who, text) in enumerate(MEETING)
 ]
@@ -97,6 +97,9 @@ class OldPage(Listener):
             self.heard.append((self.namespace, name, payload))
 
         return handle
+
+    def __enter__(self) -> OldPage:
+        return self
 
     def send(self, name: str, payload: Payload | None = None) -> None:
         """Without asking for an answer."""

@@ -1,4 +1,4 @@
-"""Three servers over one database, and each way there is to finish a recording, as a call that gives its numbers."""
+"""Servers over one database, and each way there is to finish a recording, as a call that gives its numbers."""
 
 from __future__ import annotations
 
@@ -74,17 +74,18 @@ class Server:
 
 
 class Place:
-    """A database, and what serves it: Flask and FastAPI in this process, on a pipeline each, FastAPI in another."""
+    """A database, and what serves it: Flask and FastAPI in this process, on a pipeline each; beside PostgreSQL a
+    FastAPI in another process, too."""
 
     def __init__(self, url: str, prefix: str, stack: ExitStack) -> None:
         self.url, self.prefix = url, prefix
         self.pipeline, second = (
             stack.enter_context(Pipeline.open(url, settings=Settings(table_prefix=prefix, poll=0.05))) for _ in range(2)
         )
-        other = stack.enter_context(WebProcess("asgi", url, prefix))
+        there = [stack.enter_context(WebProcess("asgi", url, prefix)).port] if url.startswith("postgresql") else []
         flask = stack.enter_context(werkzeug(flask_app(self.pipeline, "threading")))
         fastapi = stack.enter_context(uvicorn(socketio_app(second)))
-        self.servers = [Server(port, stack) for port in (flask, fastapi, other.port)]
+        self.servers = [Server(port, stack) for port in (flask, fastapi, *there)]
         stack.enter_context(second.workers(1))
 
     @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from live_places import PATIENCE, Faltering, frames, over, taken, until
+from structlog.testing import capture_logs
 
 from mina_pipeline import InvalidInput, MinaError, Ok, Pipeline, Segment, StoreUnreachable, define, live, stage
 from mina_pipeline.live import Watch
@@ -307,3 +308,23 @@ def test_health_sees_rooms_that_are_behind(pipeline: Pipeline) -> None:
         pipeline.live.step = broken  # type: ignore[method-assign]
         until(lambda: pipeline.health().relay_lag == 0)
         assert [frame.version for frame in watch.take()] == [1, 2]
+
+
+def test_an_outage_is_logged_once_in_a_while(pipeline: Pipeline) -> None:
+    """A thread whose database is away says so when it begins, not at each of its tries, and again the next time."""
+    steps = [0]
+
+    def away(now: int) -> int:
+        steps[0] += 1
+        raise StoreUnreachable("here", "away")
+
+    with capture_logs() as logs, pipeline.watch(pipeline.start_session("t").session_id):
+        for times in (1, 2):
+            whole, pipeline.live.step = pipeline.live.step, away  # type: ignore[method-assign]
+            steps[0] = 0
+            pipeline.live.wake(None, 0)
+            until(lambda: steps[0] > 3)
+            pipeline.live.step = whole  # type: ignore[method-assign]
+            seen = pipeline.live.seen
+            until(lambda seen=seen: pipeline.live.seen != seen)  # type: ignore[misc]
+            assert [log["error_type"] for log in logs if log["event"] == "step failed"] == ["StoreUnreachable"] * times

@@ -205,7 +205,8 @@ class SocketIoClient(ReadingClient):
         if kind == "2":
             name, data = json.loads(text)
             assert name != "error", data
-            self.put(data["version"], name, data)
+            if "version" in data:  # a hint of a session that it has not joined has none
+                self.put(data["version"], name, data)
         elif kind == "3":
             number, _, answer = text.partition("[")
             with self.changed:

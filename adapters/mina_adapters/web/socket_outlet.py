@@ -18,6 +18,9 @@ from .telling import told
 
 BOUND = 1_000
 """Packets that may wait in a socket's queue; one with more is cut, to come back and join with its version."""
+HEAVY = 4_000_000
+"""Characters that may wait there when a large packet comes; so many small ones are bounded by their number."""
+LARGE = HEAVY // BOUND
 
 
 class Outlet(ABC):
@@ -29,6 +32,7 @@ class Outlet(ABC):
     """
 
     bound = BOUND
+    heavy = HEAVY
 
     @property
     @abstractmethod
@@ -40,9 +44,19 @@ class Outlet(ABC):
         """Put packets into engine sockets' queues, in this order. Those are returned whose queue is full: they got
         nothing, so nothing may follow."""
 
-    def waiting(self, socket: Any) -> int:
-        """Packets in a socket's queue."""
-        return int(socket.queue.qsize())
+    def waiting(self, socket: Any) -> tuple[int, int]:
+        """Packets in a socket's queue, and their characters."""
+        return int(socket.queue.qsize()), weight(queued(socket.queue))
+
+    def large(self, packets: Sequence[EnginePacket]) -> bool:
+        """Whether the characters in a queue have to be counted before these go into it."""
+        return weight(packets) > LARGE * len(packets)
+
+    def full(self, socket: Any, large: bool) -> bool:
+        """Whether a socket's queue takes no more. It is walked for large packets alone: that costs as much as it
+        holds."""
+        count = socket.queue.qsize()
+        return count > self.bound or (large and count > 0 and weight(queued(socket.queue)) > self.heavy)
 
     @abstractmethod
     def enter(self, sid: str, namespace: str, room: str) -> None:
@@ -76,9 +90,31 @@ class Outlet(ABC):
         form = (cls, namespace, settings.thin_over, settings.prefix)
         return [packet for frame in frames for packet in frame.encoded(form, encode)]
 
+    def hint(self, frame: Frame, namespace: str, settings: WebSettings) -> list[EnginePacket]:
+        """A dashboard's hint, made once for a namespace: the event without its version. Who is about to join the
+        session, and goes on after the last version that it has heard, must not take it for one of the room's."""
+        cls = self.server.packet_class
+
+        def encode(frame: Frame) -> list[EnginePacket]:
+            name, payload, _ = told(frame, settings)
+            return encoded(cls, namespace, name, {key: value for key, value in payload.items() if key != "version"})
+
+        found: list[EnginePacket] = frame.encoded((cls, namespace, settings.thin_over, settings.prefix, "hint"), encode)
+        return found
+
     def words(self, namespace: str, name: str, payload: Any) -> list[EnginePacket]:
         """An event for one socket."""
         return encoded(self.server.packet_class, namespace, name, payload)
+
+
+def queued(queue: Any) -> list[Any]:
+    """What is in a queue of threads, greenlets or a loop; a copy, made at once, since others take out of it."""
+    return list(queue._queue if hasattr(queue, "_queue") else queue.queue)
+
+
+def weight(packets: Iterable[Any]) -> int:
+    """Characters, or bytes, of packets; None is the end of a connection."""
+    return sum(len(packet.data) for packet in packets if packet is not None and isinstance(packet.data, (str, bytes)))
 
 
 def encoded(cls: Any, namespace: str, name: str, payload: Any, json: bytes | None = None) -> list[EnginePacket]:
