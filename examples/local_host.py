@@ -21,7 +21,7 @@ TYPES = {
 FILES = {f"/pages/{file.name}": file for file in PAGES.iterdir() if file.suffix in (".js", ".css")}
 HERE = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.IGNORECASE)
 REVEALED = re.compile(r"/sessions/([^/]+)/refined")
-MEETING = re.compile(r"/meetings/[^/]+")
+MEETING = re.compile(r"/new|/meetings/[^/]+")
 RESULT = re.compile(r"/meetings/[^/]+/result")
 
 
@@ -44,28 +44,32 @@ class Page:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def page(path: str, host: str, accept: str, about: str) -> Page | None:
-    """What this machine's pages answer to a GET; None where it is the app's to answer. about: the host as JSON.
+def page(method: str, path: str, host: str, accept: str, about: str) -> Page | None:
+    """What this machine's pages answer; None where it is the app's to answer. about: the host as JSON.
 
     A request by another name than this machine's own is refused, whatever it asks for: a foreign site whose name was
     made to lead here would else be of the same origin as these pages.
     """
     if not HERE.fullmatch(host):
         return Page(400, b"this app answers to 127.0.0.1 and localhost only\n", {"Content-Type": "text/plain"})
-    if path in FILES:
-        return shown(FILES[path], host)
-    if path == "/":
-        return shown(PAGES / "start.html", host)
-    if MEETING.fullmatch(path):
-        return shown(PAGES / "meeting.html", host)
-    if RESULT.fullmatch(path):
-        return shown(PAGES / "result.html", host)
-    if path == "/host.json":
-        return Page(200, about.encode(), {"Content-Type": "application/json"})
+    reads = method in ("GET", "HEAD")
     revealed = REVEALED.fullmatch(path)
-    if revealed and "text/html" in accept:  # the wire's redirect_url: for people a page, for its script JSON
+    if revealed and reads and "text/html" in accept:  # the wire's redirect_url: for people a page, for its script JSON
         return Page(302, headers={"Location": f"/meetings/{quote(revealed[1], safe='')}/result", "Vary": "Accept"})
-    return None
+    file = file_of(path)
+    if file is None and path != "/host.json":
+        return None
+    if not reads:
+        return Page(405, b"pages can only be read\n", {"Content-Type": "text/plain", "Allow": "GET, HEAD"})
+    return shown(file, host) if file else Page(200, about.encode(), {"Content-Type": "application/json"})
+
+
+def file_of(path: str) -> Path | None:
+    if path == "/":
+        return PAGES / "start.html"
+    if MEETING.fullmatch(path):
+        return PAGES / "meeting.html"
+    return PAGES / "result.html" if RESULT.fullmatch(path) else FILES.get(path)
 
 
 def shown(file: Path, host: str) -> Page:

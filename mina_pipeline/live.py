@@ -7,15 +7,11 @@ log. So a client may be as slow as it likes: it holds up nobody, and misses noth
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import msgspec
-
-from .codec import decode, recorded
-from .errors import UpgradeNeeded
-from .events import RecordedEvent, StageReady
+from .events import SessionErased
+from .frames import ENCODER, PAGE, Frame, FrameLog, Pace, Page, Pages
 from .guarantees import Guarantees
 from .hints import Hints
 from .inputs import identifier
@@ -23,55 +19,33 @@ from .log import logger
 from .looping import Loop
 from .ports import Clock, Store
 from .settings import LARGEST
-from .views import refined_text
-from .wire import Payload, wire_view
+from .wire import Payload
 
-PAGE = 200  # events of one read
+__all__ = ["ENCODER", "PAGE", "Frame", "Live", "Room", "Wake", "Watch"]
+
 KEPT = 256  # frames that a room keeps,
 WEIGHT = 2_000_000  # or so many characters of stored text, whichever is less
+ERASED = SessionErased.kind
 
 Wake = Callable[[], None]
-ENCODER = msgspec.json.Encoder()
-
-
-class Frame:
-    """One event as clients get it: its wire name, its payload, and what was encoded of it, once for all of them.
-
-    weight: how long its stored text is, in characters.
-    """
-
-    __slots__ = ("cache", "name", "payload", "version", "weight")
-
-    def __init__(self, version: int, name: str, payload: Payload, weight: int = 0) -> None:
-        self.version = version
-        self.name = name
-        self.payload = payload
-        self.weight = weight
-        self.cache: dict[Hashable, Any] = {}
-
-    @property
-    def json(self) -> bytes:
-        """The payload as JSON text in UTF-8."""
-        found: bytes = self.encoded("json", lambda frame: ENCODER.encode(frame.payload))
-        return found
-
-    def encoded(self, form: Hashable, encode: Callable[[Frame], Any]) -> Any:
-        """The frame in a transport's form, made at the first call; two threads may both make it, and it is the same."""
-        try:
-            return self.cache[form]
-        except KeyError:
-            return self.cache.setdefault(form, encode(self))
 
 
 class Room:
-    """What is live of one session, or of one tenant's dashboard: the last frames, without a gap, up to `reached`."""
+    """What is live of one session, or of one tenant's dashboard: the last frames, without a gap, up to `reached`.
 
-    def __init__(self, key: Any, board: bool) -> None:
+    pages: what clients that are further back lately read. floors: each time that the log was found to be shorter than
+    it was (a database restored from a backup), how far it went then.
+    """
+
+    def __init__(self, key: Any, board: bool, log: FrameLog) -> None:
         self.key = key
         self.board = board
         self.reached = 0
         self.opened = False  # whether `reached` is known
-        self.frames: tuple[Frame, ...] = ()
+        self.frames: Page = ()
+        self.pace = Pace()
+        self.pages = Pages(lambda version: log.page(key, version, pace=self.pace)[0])
+        self.floors: list[int] = []
         self.watches: set[Watch] = set()
         self.wakes: dict[Wake, int] = {}
         self.lock = threading.Lock()  # held while frames are read and added
@@ -85,8 +59,22 @@ class Room:
         while weight > WEIGHT and len(kept) > 1:
             weight -= kept.pop(0).weight
         self.frames, self.reached = tuple(kept), frames[-1].version
+        if any(frame.name == ERASED for frame in frames):  # what it took from the log is not told from memory, either
+            at = max((n for n, frame in enumerate(kept) if frame.name == ERASED), default=0)
+            self.frames = tuple(kept[at:])
+            self.pages.clear()
 
-    def after(self, version: int) -> tuple[Frame, ...] | None:
+    def rewind(self, seen: int, version: int) -> None:
+        """The log goes only to this version, though it had reached the one seen: clients past it are told so."""
+        with self.lock:
+            if self.reached != seen:
+                return  # another saw it first
+            self.frames, self.reached = (), version
+            self.pages.clear()
+            self.floors.append(version)
+        self.ring()
+
+    def after(self, version: int) -> Page | None:
         """The frames past a version; None where some of them are not here any more."""
         frames = self.frames
         if not frames or version >= frames[-1].version:
@@ -105,7 +93,9 @@ class Room:
 class Watch:
     """A client's place: `version` is the last that it has taken. A context manager; `close()` ends it.
 
-    reset: it asked to go on after a version that the session does not have, and goes on after `version` instead.
+    reset: it asked to go on after a version that the session does not have, and goes on after `version` instead. Where
+    the session loses versions that were taken already, the next frame is named `reset`, with {"version"} after which it
+    goes on.
     closed: nothing more will come, since the pipeline was closed.
     """
 
@@ -119,22 +109,38 @@ class Watch:
         self.bell = threading.Event()
         self.wake: Wake = self.bell.set if wake is None else wake
         self.room: Room
+        self.era = 0  # of the room's floors, those that this watch knows
 
-    def ready(self) -> tuple[Frame, ...] | None:
+    def ready(self) -> Page | None:
         """What has come since, without waiting for anything; None where the log must be asked: `read`."""
+        if self.era != len(self.room.floors) and self.turn_back():
+            return self.told_so()
         frames = self.room.after(self.version)
         if frames:
             self.version = frames[-1].version
         return frames
 
-    def read(self, limit: int = PAGE) -> tuple[Frame, ...]:
+    def read(self) -> Page:
         """The next from the log; it waits for the database. A dashboard gets one frame named `reset` instead."""
-        frames = self.live.read(self.room, self.version, limit)
+        if self.era != len(self.room.floors) and self.turn_back():
+            return self.told_so()
+        frames = self.live.read(self.room, self.version)
         if frames:
             self.version = frames[-1].version
         return frames
 
-    def take(self) -> tuple[Frame, ...]:
+    def turn_back(self) -> bool:
+        """Go back to where the log ended when it was found to be shorter; whether that is behind this watch."""
+        floors = self.room.floors[self.era :]
+        self.era += len(floors)
+        back = min(floors) < self.version
+        self.version = min(self.version, *floors)
+        return back
+
+    def told_so(self) -> Page:
+        return (Frame(self.version, "reset", {"version": self.version}),)
+
+    def take(self) -> Page:
         """The next frames, from the room or from the log; empty where there are none yet."""
         frames = self.ready()
         return self.read() if frames is None else frames
@@ -168,6 +174,7 @@ class Live(Loop):
 
     def __init__(self, store: Store, clock: Clock, poll: float) -> None:
         self.store = store
+        self.log = FrameLog(store)
         super().__init__(clock, poll)
 
     def reset(self) -> None:
@@ -208,8 +215,10 @@ class Live(Loop):
                 if new:
                     self.open(room, after)
             now = room.reached
-            if not new and (after is None or after > now):  # the room may be behind: others write, too
-                now = max(now, self.store.versions([session_id]).get(session_id, 0))
+            if not new and (after is None or after >= now):  # the room may be behind, since others write, or ahead
+                seen, now = now, self.store.versions([session_id]).get(session_id, 0)
+                if now < seen:
+                    room.rewind(seen, now)
             watch.reset = after is not None and after > now
             watch.version = now if after is None or watch.reset else max(after, 0)
             self.begin()
@@ -240,7 +249,8 @@ class Live(Loop):
     def seat(self, home: dict[Any, Room], key: Any, wake: Wake | None) -> Watch:
         watch = Watch(self, wake)
         with self.guard:
-            watch.room = room = home.setdefault(key, Room(key, home is self.boards))
+            watch.room = room = home.setdefault(key, Room(key, home is self.boards, self.log))
+            watch.era = len(room.floors)
             room.watches.add(watch)
             room.wakes[watch.wake] = room.wakes.get(watch.wake, 0) + 1
         if self.stopped:  # `close` tells those that were seated before it
@@ -267,7 +277,9 @@ class Live(Loop):
         row = self.store.load(room.key)
         reached = row["version"] if row else 0
         if after is not None and after < reached:
-            room.add(self.frames(room.key, max(after, reached - KEPT), KEPT))
+            page = room.pages.after(max(after, reached - PAGE))
+            if page and page[-1].version >= reached:  # else it weighs too much: the rest is read page by page
+                room.add(page)
         room.reached = max(room.reached, reached)
         room.opened = True
 
@@ -300,63 +312,30 @@ class Live(Loop):
         if not room.opened:  # its first watch reads the log just now; that may take long, and others wait for us
             return 0
         with room.lock:
-            frames = self.frames(session_id, room.reached, PAGE)
-            while frames:
-                room.add(frames)
-                room.ring()
-                frames = self.frames(session_id, room.reached, PAGE) if len(frames) == PAGE else ()
+            last = False
+            while not last:
+                frames, last = self.log.page(session_id, room.reached, pace=room.pace)
+                if frames:
+                    room.add(frames)
+                    room.ring()
             return room.reached
 
     def look(self) -> None:
         """What nobody told of: one read for all rooms."""
-        opened = [room for room in list(self.rooms.values()) if room.opened]
+        opened = {room: room.reached for room in list(self.rooms.values()) if room.opened}
         versions = self.store.versions([room.key for room in opened]) if opened else {}
-        for room in opened:
-            if versions.get(room.key, 0) > room.reached:
+        for room, seen in opened.items():
+            version = versions.get(room.key, 0)
+            if version < seen:
+                room.rewind(seen, version)
+            elif version > room.reached:
                 self.fill(room.key)
 
-    def read(self, room: Room, version: int, limit: int) -> tuple[Frame, ...]:
+    def read(self, room: Room, version: int) -> Page:
         """For one watch that is behind what its room keeps."""
         if room.board:
             return (Frame(room.reached, "reset", {}),)
-        return self.frames(room.key, version, limit)
-
-    def frames(self, session_id: str, after: int, limit: int) -> tuple[Frame, ...]:
-        return tuple(self.frame(recorded(row)) for row in self.store.events(session_id, after, limit))
-
-    def frame(self, event: RecordedEvent) -> Frame:
-        transcript = self.transcript(event)
-        try:
-            name, payload = wire_view(event, transcript)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            # A host's own stage may bear a standard one's name and make something else: it holds up nobody's room.
-            logger(__name__).warning(
-                "sent without its content",
-                session_id=event.session_id,
-                version=event.version,
-                error_type=type(error).__name__,
-            )
-            name, payload = wire_view(replace(event, content_text=None))
-        weight = len(event.data_text) + len(event.content_text or "") + len(transcript or "")
-        return Frame(event.version, name, payload, weight)
-
-    def transcript(self, event: RecordedEvent) -> str | None:
-        """The whole refined text for a `refinement_ready`, of which the event holds only the changes."""
-        if not event.type.startswith("refinement_"):
-            return None
-        try:
-            ready = decode(event)
-            if not isinstance(ready, StageReady) or not isinstance(ready.artefact, dict):
-                return None
-            changes = {change["segment_id"]: change["text"] for change in ready.artefact.get("changes") or ()}
-        except (UpgradeNeeded, LookupError, TypeError, ValueError):
-            return None
-        rows = self.store.rows("segments", event.session_id)
-        return refined_text(
-            {**row, "text": changes.get(row["segment_id"], row["text"])}
-            for row in rows
-            if row["version"] < event.version
-        )
+        return room.pages.after(version)
 
     def hint(self, tenant: str | None, name: str, payload: Payload) -> None:
         """Tell a tenant's dashboards that their list has changed."""

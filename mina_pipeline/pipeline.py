@@ -133,7 +133,7 @@ class Pipeline(Trials):
         """Begin a session; a known id gives its session, unchanged (with expected=NO_STREAM: ConcurrencyError).
 
         started_at: when the meeting began (default: now); timezone: an IANA name, the base for spoken dates;
-        metadata: any JSON object.
+        metadata: any JSON object. A command_id is known by its session: a start is repeatable only with a session_id.
         """
         seen: Loaded | None = None
         if session_id is None:

@@ -235,7 +235,7 @@ def href(name: str, payload: Payload) -> str:
     found = PAGES.get(payload["type"] if name == LATER else name)
     if found is not None:
         return page(payload["session_id"], found)
-    return f"/api/sessions/{quote(payload['session_id'], safe='')}/events?after={payload['version'] - 1}"
+    return f"/api/sessions/{quote(payload['session_id'], safe='')}/events?after={payload['version'] - 1}&limit=1"
 
 
 def message(outcomes: dict[str, str]) -> str:

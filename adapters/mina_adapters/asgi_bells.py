@@ -74,27 +74,27 @@ class Bell:
 
 
 class Hub:
-    """The bells and streams of one event loop.
+    """The bells and streams of one event loop, which it does not hold: a hub without streams goes with its loop.
 
     beat: s between the ticker's looks. One timer for all, since a timer for each stream and event would cost more than
     the events.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, beat: float) -> None:
-        self.loop = loop
+    def __init__(self, beat: float) -> None:
         self.beat = min(beat, BEAT)
         self.bells: dict[Hashable, Bell] = {}
         self.streams: set[Woken] = set()
-        self.ticker: asyncio.TimerHandle | None = None
+        self.ticking = False
 
     def enter(self, stream: Woken, key: Hashable) -> Bell:
         bell = self.bells.get(key)
         if bell is None:
-            bell = self.bells[key] = Bell(self.loop, key)
+            bell = self.bells[key] = Bell(asyncio.get_running_loop(), key)
         bell.seats += 1
         self.streams.add(stream)
-        if self.ticker is None:
-            self.ticker = self.loop.call_later(self.beat, self.tick)
+        if not self.ticking:
+            self.ticking = True
+            asyncio.get_running_loop().call_later(self.beat, self.tick)
         return bell
 
     def leave(self, stream: Woken, bell: Bell) -> None:
@@ -105,8 +105,10 @@ class Hub:
             del self.bells[bell.key]
 
     def tick(self) -> None:
-        self.ticker = self.loop.call_later(self.beat, self.tick) if self.streams else None
-        now, leaving = self.loop.time(), server_is_leaving()
+        loop, self.ticking = asyncio.get_running_loop(), bool(self.streams)
+        if self.ticking:
+            loop.call_later(self.beat, self.tick)
+        now, leaving = loop.time(), server_is_leaving()
         for stream in list(self.streams):
             stream.look(now, leaving)
 

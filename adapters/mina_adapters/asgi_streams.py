@@ -10,7 +10,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Iterable, MutableMapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -19,7 +19,7 @@ from mina_pipeline.live import ENCODER, Frame, Wake, Watch
 from mina_pipeline.log import logger
 
 from .asgi_bells import Hub, Write
-from .asgi_uvicorn import Lane, chunk, lane_below, text_frame, transport_below
+from .asgi_uvicorn import Lane, chunk, lane_below, text_frame, transport_below, untaken
 from .web.rates import Bucket
 from .web.settings import WebSettings
 from .web.telling import KEEP_ALIVE, SSE_HEADERS, WRITE, cut, sse_beginning, sse_event, told
@@ -35,7 +35,7 @@ HEADERS = [(name.lower().encode(), value.encode()) for name, value in SSE_HEADER
 
 
 class Streams:
-    """The streams of one pipeline. run: `await run(function)` calls what waits, in a worker thread (`p.aio.run`)."""
+    """The streams of one pipeline. run: `await run(function)` calls what waits, in a worker thread."""
 
     def __init__(self, run: Run, settings: WebSettings) -> None:
         self.run = run
@@ -48,7 +48,7 @@ class Streams:
         hub = self.hubs.get(loop)
         if hub is None:
             beat = min(self.settings.keep_alive, self.settings.stalled) / 2
-            hub = self.hubs[loop] = Hub(loop, beat)
+            hub = self.hubs[loop] = Hub(beat)
         return hub
 
 
@@ -65,24 +65,27 @@ class Stream(ABC):
         self.streams = streams
         self.settings = streams.settings
         self.hub = streams.hub()
+        self.loop = asyncio.get_running_loop()
         self.bell = self.hub.enter(self, (type(self), key))
         self.watch: Watch
         self.lock = threading.Lock()
         self.left = False
         self.begun = False  # something was sent
-        self.duties: list[Callable[[], object]] = []
+        self.duties = ExitStack()
         self.ending: int | None = None  # a close code, once there is a reason to end
         self.lost = False  # the client has gone, or was dropped: nothing more is sent
         self.sleep: asyncio.Future[None] | None = None
         self.task: asyncio.Task[Any] | None = None
         self.send: Send
         self.lane: Lane | None = None  # a shorter way than `send`
+        self.transport: asyncio.WriteTransport | None = None  # the connection, where it is known
         self.behind = False  # it reads from the log, where there may be more
         self.busy = False  # a write is under way
         self.quiet = False  # nothing was written for a while
         self.turns = 0  # writes that were begun or done; and what the ticker saw of them, and when they last moved
         self.seen = -1
         self.since = 0.0
+        self.untaken = 0  # bytes that waited for the client when the ticker looked
 
     # --- coming and going
 
@@ -100,7 +103,7 @@ class Stream(ABC):
         with self.lock:
             left = self.left
             if not left:
-                self.duties.append(do)
+                self.duties.callback(do)
         if left:
             do()
 
@@ -109,8 +112,7 @@ class Stream(ABC):
             left, self.left = self.left, True
         if not left:
             self.hub.leave(self, self.bell)
-            for do in self.duties:
-                do()
+            self.duties.close()  # all of them, whatever one raises
 
     # --- what differs between the forms
 
@@ -149,13 +151,22 @@ class Stream(ABC):
         if leaving:
             self.end(LEAVING)
         if self.turns != self.seen:
-            self.seen, self.since = self.turns, now
+            self.seen, self.since, self.untaken = self.turns, now, 0
         elif self.busy:
+            if self.takes():
+                self.since = now
             if leaving or now - self.since >= self.settings.stalled:
                 self.drop()
         elif now - self.since >= self.settings.keep_alive:
             self.since, self.quiet = now, True
             self.nudge()
+
+    def takes(self) -> bool:
+        """Whether the client has taken a part of the write that waits, since the last look."""
+        if self.transport is None:
+            return False
+        before, self.untaken = self.untaken, untaken(self.transport)
+        return self.untaken < before
 
     def drop(self) -> None:
         """Let go of a client that takes nothing: it comes back, and asks by version for what it has not got."""
@@ -163,9 +174,8 @@ class Stream(ABC):
             return
         logger(__name__).info("a stalled client was dropped")
         self.end(GONE, lost=True)
-        transport = transport_below(self.send)
-        if transport is not None:
-            transport.abort()  # the write that waits returns, since the connection is lost
+        if self.transport is not None:
+            self.transport.abort()  # the write that waits returns, since the connection is lost
         elif self.task is not None:
             self.task.cancel()
 
@@ -178,6 +188,7 @@ class Stream(ABC):
     async def serve(self, receive: Receive, send: Send) -> None:
         """Send what comes until there is a reason to end."""
         self.send, self.task, self.begun = send, asyncio.current_task(), True
+        self.transport = transport_below(send, receive)
         listener = asyncio.create_task(self.listen(receive))
         listener.add_done_callback(self.deaf)
         try:
@@ -224,7 +235,7 @@ class Stream(ABC):
                 await self.writing(self.keep_alive())
             if self.behind or bell.wakes != wakes or self.ending is not None:
                 continue
-            self.sleep = self.hub.loop.create_future()
+            self.sleep = self.loop.create_future()
             bell.asleep.add(self)
             await self.sleep
             bell.asleep.discard(self)  # whatever woke it: nothing may be poured before what it takes now
@@ -348,7 +359,7 @@ class Socket(Stream):
         return text.decode(), text_frame(text)
 
     async def listen(self, receive: Receive) -> None:
-        bucket = Bucket(self.settings.message_rate, self.settings.message_burst, self.hub.loop.time)
+        bucket = Bucket(self.settings.message_rate, self.settings.message_burst, self.loop.time)
         while True:
             heard = await receive()
             if heard["type"] == "websocket.disconnect":

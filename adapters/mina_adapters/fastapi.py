@@ -40,6 +40,10 @@ def mina_router(
                 response_class=Response,
                 openapi_extra={"parameters": parameters(route)},
             )
+            if route.method == "GET":  # HEAD too, as in Starlette
+                router.add_api_route(
+                    doors.path(route), doors.endpoint(route), methods=["HEAD"], include_in_schema=False
+                )
     return router
 
 

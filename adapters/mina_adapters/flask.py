@@ -4,12 +4,13 @@ Nothing is started here. Workers are `mina worker` beside the app, or in it `thr
 `socketio.start_background_task(p.work)`. A server that forks after loading the app (`gunicorn --preload`) is fine: what
 the pipeline holds begins anew in each child; start such a task after the fork, in gunicorn's `post_fork` say.
 Each open stream takes a thread of the server's, or under gevent a greenlet; a worker that serves one request at a time
-(gunicorn's `sync`) is no server for streams.
+(gunicorn's `sync`) is no server for streams. With threads, set `max_watches` well below their number: one principal's
+streams could take all of them. Streams end when gunicorn is told to stop; with another server that waits for open
+responses, close the pipeline first: `p.close()` ends them.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from mina_pipeline.live import Watch
 
 from .web.doors import Asked, Doors, Principal, Reply
 from .web.errors import WebError, as_web_error, error_reply, refusal
+from .web.hosts import takes_one
 from .web.rights import Authorize
 from .web.routes import ROUTES, Route
 from .web.settings import WebSettings
@@ -53,7 +55,7 @@ class MinaFlask:
         self.settings = settings or WebSettings()
         self.doors = Doors(pipeline, authorize, self.settings)
         self.principal = principal
-        self.takes_request = takes_an_argument(principal)
+        self.takes_request = takes_one(principal)
 
     def init_app(self, app: Flask, socketio: Any = None) -> None:
         """Give an app the routes of `web.routes` under the settings' prefix, and its flask_socketio.SocketIO the doors.
@@ -86,12 +88,13 @@ class MinaFlask:
         return self.principal(request) if self.takes_request else self.principal()
 
     def asked(self, path: dict[str, str]) -> Asked:
-        """The request as values; 403 for a foreign origin, 413 for a body that is too large, also if it is chunked."""
+        """The request as values, of somebody whom the doors admit: 403 for a foreign origin, 401, 429; then its body is
+        read, 413 where it is too large, also if it is chunked."""
         from flask import request
         from werkzeug.exceptions import RequestEntityTooLarge
 
         self.doors.rights.check_origin(request.headers.get("Origin"), request.headers.get("Host"))
-        principal = self.ask()
+        principal = self.doors.admit(self.ask())
         request.max_content_length = self.settings.max_body + 1  # a chunked body is cut off there without a word
         try:
             body = request.get_data(cache=False)
@@ -104,7 +107,7 @@ class MinaFlask:
             asked = self.asked(path)
         except WebError as error:
             return response(error_reply(error))
-        return response(self.doors.answer(door, asked))
+        return response(self.doors.answer(door, asked, admitted=True))
 
     def stream(self, door: str, path: dict[str, str]) -> Response:
         """The events of a session, or the hints of a dashboard. A stream that the client closes ends at its next write,
@@ -113,7 +116,7 @@ class MinaFlask:
 
         try:
             asked = self.asked(path)
-            principal = self.doors.admit(asked.principal)
+            principal = self.doors.rights.known(asked.principal)
             self.doors.watches.acquire(principal)
         except WebError as error:
             return response(error_reply(error))
@@ -141,9 +144,3 @@ def response(reply: Reply) -> Response:
     from flask import Response
 
     return Response(reply.content, reply.status, dict(reply.headers))
-
-
-def takes_an_argument(function: Callable[..., Any]) -> bool:
-    """Whether it has to be given something."""
-    needed = (p for p in inspect.signature(function).parameters.values() if p.default is p.empty)
-    return any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed)

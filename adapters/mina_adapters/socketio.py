@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
 from mina_pipeline import MissingExtra, Pipeline, Session
+from mina_pipeline.aio import Aio
 
 try:
     from engineio.packet import Packet
@@ -19,6 +19,7 @@ except ImportError:
     raise MissingExtra("mina_adapters.socketio", "socketio") from None
 
 from .web.doors import Doors
+from .web.hosts import Asking, in_thread
 from .web.settings import WebSettings
 from .web.socket_doors import SocketDoors, refused
 from .web.socket_members import Client
@@ -40,22 +41,24 @@ def mina_socketio(
 ) -> None:
     """Handle the events of the settings' three namespaces on a server of yours.
 
-    principal: `principal()` or `principal(connection)`, async or not, asked once for each connection; None refuses.
+    principal: `principal()` or `principal(connection)`, asked once for each connection; None refuses. A plain function
+    is called in a worker thread, with the request's context variables; an async one on the loop.
     connection: starlette's HTTPConnection, whose scope has what the client sent as `auth` under "socketio.auth".
     authorize: `(principal, session, action) -> bool`, async or not. Their `connect` and `disconnect` are ours.
     """
     outlet = LoopOutlet(sio, pipeline)
-    doors = Doors(pipeline, outlet.waited_for(authorize), settings)
+    doors = Doors(pipeline, in_thread(authorize, outlet.wait), settings)
     sockets = SocketDoors(doors, outlet, nullcontext, ordered=True)
-    run = pipeline.aio.run
+    run = Aio(pipeline).run  # in places of their own: an async `authorize` that awaits p.aio waits for none of ours
+    asking = Asking(principal)
     turns: dict[tuple[str, str], asyncio.Lock] = {}
 
     def listen(namespace: str) -> None:
         async def connect(sid: str, environ: dict[str, Any], auth: Any = None) -> None:
             outlet.on_loop()
             try:
-                who = await asked(principal, environ, auth)
-                await run(sockets.connect, namespace, sid, environ, who)
+                who = await asking.ask(connection(environ, auth) if asking.takes_one else None)
+                await run(lambda: sockets.connect(namespace, sid, environ, who()))
             except Exception as error:
                 raise refused(error) from None
             turns[namespace, sid] = asyncio.Lock()
@@ -84,17 +87,13 @@ def mina_socketio(
         listen(namespace)
 
 
-async def asked(principal: Callable[..., Any], environ: dict[str, Any], auth: Any) -> Any:
-    """Who it is, in the host's words."""
-    if any(one.default is one.empty for one in inspect.signature(principal).parameters.values()):
-        try:
-            from starlette.requests import HTTPConnection
-        except ImportError as error:
-            raise MissingExtra("principal(connection)", "fastapi") from error
-        found = principal(HTTPConnection({**environ["asgi.scope"], "socketio.auth": auth}))
-    else:
-        found = principal()
-    return await found if inspect.isawaitable(found) else found
+def connection(environ: dict[str, Any], auth: Any) -> Any:
+    """A socket's request, for a `principal` that takes it."""
+    try:
+        from starlette.requests import HTTPConnection
+    except ImportError as error:
+        raise MissingExtra("principal(connection)", "fastapi") from error
+    return HTTPConnection({**environ["asgi.scope"], "socketio.auth": auth})
 
 
 class LoopOutlet(Outlet):
@@ -116,15 +115,6 @@ class LoopOutlet(Outlet):
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
 
-    def waited_for(self, authorize: Callable[..., Any]) -> Callable[..., Any]:
-        """The host's `authorize`, from our threads; what it awaits runs on the loop."""
-
-        def ask(principal: Any, session: Session | None, action: str) -> Any:
-            said = authorize(principal, session, action)
-            return self.wait(resolved(said)) if inspect.isawaitable(said) else said
-
-        return ask
-
     def wait(self, coroutine: Any) -> Any:
         """Run on the loop, from a thread of ours; RuntimeError where it does not run any more."""
         if self.loop is None or self.loop.is_closed():
@@ -141,27 +131,28 @@ class LoopOutlet(Outlet):
                     future.cancel()
                     raise RuntimeError("the event loop has ended") from None
 
-    def hand(self, socket: Any, packets: Sequence[Packet], full: list[Any]) -> None:
+    def hand(self, socket: Any, packets: Sequence[Packet], large: bool, full: list[Any]) -> None:
         if socket.closed:
             return
-        queue = socket.queue
-        if queue.qsize() > self.bound:
+        if self.full(socket, large):
             full.append(socket)
             return
+        queue = socket.queue
         for packet in packets:
             queue.put_nowait(packet)
 
     def put(self, sockets: Sequence[Any], packets: Sequence[Packet]) -> list[Any]:
         full: list[Any] = []
+        large = self.large(packets)
         if threading.get_ident() == self.thread:  # a few words, of a handler's
             for socket in sockets:
-                self.hand(socket, packets, full)
+                self.hand(socket, packets, large, full)
             return full
 
         async def hand_out() -> None:
             handed = 0
             for socket in sockets:
-                self.hand(socket, packets, full)
+                self.hand(socket, packets, large, full)
                 handed += len(packets)
                 if handed > CHUNK:
                     handed = 0
@@ -199,7 +190,3 @@ class LoopOutlet(Outlet):
         task = asyncio.ensure_future(close())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-
-async def resolved(said: Awaitable[Any]) -> Any:
-    return await said

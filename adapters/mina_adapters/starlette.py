@@ -6,14 +6,12 @@ runs on the loop) and the door answers. The loop itself waits for nothing.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from anyio import from_thread
-
 from mina_pipeline import MissingExtra, Pipeline, Session
+from mina_pipeline.aio import Aio
 
 try:
     from starlette.exceptions import HTTPException
@@ -26,8 +24,9 @@ except ImportError:
     raise MissingExtra("mina_adapters.starlette", "fastapi") from None
 
 from .asgi_streams import HEADERS, TOO_MANY, Events, Hints, Receive, Send, Socket, Stream, Streams
-from .web.doors import Asked, Doors, Principal, Reply
+from .web.doors import Asked, Doors, Reply
 from .web.errors import error_reply, refusal
+from .web.hosts import Asking, in_thread
 from .web.routes import ROUTES, Route
 from .web.settings import WebSettings
 
@@ -60,12 +59,11 @@ class AsgiDoors:
         self, pipeline: Pipeline, principal: GetPrincipal, authorize: GetLeave, settings: WebSettings | None = None
     ) -> None:
         self.settings = settings or WebSettings()
-        self.run = pipeline.aio.run
+        # places of their own: a door that waits for an async `authorize` must not hold one that this needs of p.aio
+        self.run = Aio(pipeline).run
         self.doors = Doors(pipeline, in_thread(authorize), self.settings)
         self.streams = Streams(self.run, self.settings)
-        self.principal = principal
-        self.takes_connection = takes_one(principal)
-        self.on_loop = is_async(principal)
+        self.ask = Asking(principal).ask
 
     def path(self, route: Route) -> str:
         return self.settings.prefix + route.template
@@ -132,14 +130,6 @@ class AsgiDoors:
             if len(read) > most:
                 raise too_large
         return bytes(read)
-
-    async def ask(self, connection: HTTPConnection) -> Callable[[], Principal | None]:
-        """Who asks, to be called in a worker thread."""
-        args = (connection,) if self.takes_connection else ()
-        if self.on_loop:
-            found = await self.principal(*args)
-            return lambda: found
-        return lambda: settled(self.principal(*args))
 
     # --- streams
 
@@ -225,40 +215,3 @@ async def deny(websocket: WebSocket, reply: Reply) -> None:
         await websocket.send_denial_response(respond(reply))
     else:
         await websocket.close(TOO_MANY)
-
-
-# --- functions of the host, which may be async and may take less
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-def takes_one(function: Callable[..., Any]) -> bool:
-    """Whether it wants the connection: it has to be given something."""
-    try:
-        given = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    return any(
-        one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.default is one.empty for one in given
-    )
-
-
-def settled(found: Any) -> Any:
-    """In a worker thread: what a function gave, or what the awaitable that it gave comes to on the loop."""
-    return from_thread.run(awaited, found) if inspect.isawaitable(found) else found
-
-
-async def awaited(found: Awaitable[Any]) -> Any:
-    return await found
-
-
-def in_thread(authorize: GetLeave) -> Callable[[Any, Session | None, str], bool]:
-    """A host's authorize as a plain function for worker threads."""
-
-    def allows(principal: Any, session: Session | None, action: str) -> bool:
-        said: bool = settled(authorize(principal, session, action))
-        return said
-
-    return allows

@@ -44,7 +44,9 @@ class Pages:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        found = page(scope["path"], headers.get("host", ""), headers.get("accept", ""), '{"websocket": true}')
+        method = scope.get("method", "GET")  # a WebSocket has none
+        asked = scope["path"], headers.get("host", ""), headers.get("accept", "")
+        found = page(method, *asked, '{"websocket": true}')
         if found is None:
             return await self.app(scope, receive, send)
         if scope["type"] == "websocket":
@@ -52,7 +54,7 @@ class Pages:
         given = [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]
         length = (b"content-length", str(len(found.body)).encode())
         await send({"type": "http.response.start", "status": found.status, "headers": [*given, length]})
-        return await send({"type": "http.response.body", "body": found.body})
+        return await send({"type": "http.response.body", "body": b"" if method == "HEAD" else found.body})
 
 
 class Server(uvicorn.Server):

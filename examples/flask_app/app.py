@@ -43,12 +43,13 @@ class Pages:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-        found = page(path, environ.get("HTTP_HOST", ""), environ.get("HTTP_ACCEPT", ""), '{"websocket": false}')
+        method, host = environ["REQUEST_METHOD"], environ.get("HTTP_HOST", "")
+        found = page(method, path, host, environ.get("HTTP_ACCEPT", ""), '{"websocket": false}')
         if found is None:
             return self.app(environ, start_response)
         headers = {**found.headers, "Content-Length": str(len(found.body))}
         start_response(f"{found.status} {HTTPStatus(found.status).phrase}", list(headers.items()))
-        return [found.body]
+        return [] if method == "HEAD" else [found.body]
 
 
 def main() -> None:

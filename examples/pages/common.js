@@ -40,5 +40,24 @@ export async function attempt(action) {
   }
 }
 
+// Runs an action, one run at a time: what is asked for meanwhile is one more run after it, so that the last to be shown
+// is the newest.
+export function oneByOne(action) {
+  let running = false, wanted = false;
+  return async () => {
+    wanted = true;
+    if (running) return;
+    running = true;
+    while (wanted) {
+      wanted = false;
+      await attempt(action);
+    }
+    running = false;
+  };
+}
+
+export const PAUSE = 1000; // ms until what was refused is tried again
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
 export const clock = (ms) => new Date(ms).toISOString().slice(11, 19);
 export const moment = (micros) => new Date(micros / 1000).toLocaleString();

@@ -1,6 +1,6 @@
 // What a meeting has come to. Its tasks can be ticked off, here and in every other browser that shows them.
 
-import { api, ask, attempt, clock, element, find, pageOf, sessionId } from "/pages/common.js";
+import { api, ask, attempt, clock, element, find, oneByOne, PAUSE, pageOf, sessionId } from "/pages/common.js";
 
 const list = (items) => element("ul", null, ...items.map((item) => element("li", item)));
 const texts = (cited) => (cited ?? []).map(({ text }) => text);
@@ -85,13 +85,22 @@ async function show() {
   showTasks(result.tasks);
   showAnalytics(result.analytics);
   showTranscript(result.transcript);
-  return session.version;
+}
+
+const refresh = oneByOne(show);
+
+function listen() {
+  const stream = new EventSource(api("/stream"));
+  stream.onopen = refresh; // what happened while nobody listened is in what is fetched now
+  stream.onerror = () => {
+    // After a lost connection it comes back by itself; after a refusal (429 or 503, say) it does not.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, PAUSE);
+  };
+  for (const name of ["task_changed", "artefact_updated", "post_transcription_reveal", "session_event", "session_erased"]) {
+    stream.addEventListener(name, refresh);
+  }
 }
 
 find("log").href = pageOf(sessionId());
-attempt(async () => {
-  const stream = new EventSource(`${api("/stream")}?after=${await show()}`);
-  for (const name of ["task_changed", "artefact_updated", "post_transcription_reveal", "session_erased", "reset"]) {
-    stream.addEventListener(name, () => attempt(show));
-  }
-});
+refresh();
+listen();

@@ -1,11 +1,11 @@
-// A small Socket.IO client: Engine.IO 4 over a WebSocket, text events, several namespaces, no acknowledgements.
+// A small Socket.IO client: Engine.IO 4 over a WebSocket, one namespace, text events and their acknowledgements.
 // It is a hint of its own kind: who joins says after which version, and so misses nothing by a lost connection.
 
 const RETRY = 1000;
 
 export class Socket {
   constructor(namespace, { onEvent, onConnect = () => {}, onLost = () => {}, onRefused = () => {} }) {
-    Object.assign(this, { namespace, onEvent, onConnect, onLost, onRefused, waiting: [], connected: false, closed: false });
+    Object.assign(this, { namespace, onEvent, onConnect, onLost, onRefused, waiting: [], asked: new Map(), connected: false, closed: false });
     this.open();
   }
 
@@ -15,6 +15,7 @@ export class Socket {
     this.line.onmessage = ({ data }) => this.take(String(data));
     this.line.onclose = () => {
       this.connected = false;
+      this.asked.clear();
       if (this.closed) return;
       this.onLost();
       setTimeout(() => this.closed || this.open(), RETRY);
@@ -43,14 +44,21 @@ export class Socket {
     else if (kind === "2") {
       const [name, payload] = JSON.parse(rest.slice(rest.indexOf("[")));
       this.onEvent(name, payload);
+    } else if (kind === "3") {
+      const number = parseInt(rest, 10);
+      this.asked.get(number)?.(JSON.parse(rest.slice(rest.indexOf("[")))[0]);
+      this.asked.delete(number);
     } else if (kind === "4") {
       this.close();
       this.onRefused(JSON.parse(rest || "{}").message ?? "refused");
     }
   }
 
-  emit(name, ...payload) {
-    const packet = `42${this.prefix()}${JSON.stringify([name, ...payload])}`;
+  // answered: called with the acknowledgement, unless the connection is lost before it.
+  emit(name, payload, answered) {
+    const number = answered ? (this.count = (this.count ?? 0) + 1) : "";
+    if (answered) this.asked.set(number, answered);
+    const packet = `42${this.prefix()}${number}${JSON.stringify([name, payload])}`;
     if (this.connected) this.line.send(packet);
     else this.waiting.push(packet);
   }

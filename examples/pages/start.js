@@ -1,9 +1,9 @@
 // The list of meetings. A hint on the dashboard's stream says only that it has changed: the list is fetched anew.
 
-import { ask, attempt, element, find, link, moment, pageOf } from "/pages/common.js";
+import { ask, attempt, element, find, link, moment, oneByOne, PAUSE, pageOf } from "/pages/common.js";
 
 const PAGE = 50;
-let oldest = null;
+let wanted = PAGE; // how many are shown, where there are so many
 
 function row(session) {
   const part = session.state === "revealed" ? "/result" : "";
@@ -16,17 +16,18 @@ function row(session) {
   return made;
 }
 
-async function fetchList(before) {
-  const { sessions } = await ask(`/api/sessions?limit=${PAGE}` + (before ? `&before=${before}` : ""));
-  const rows = sessions.map(row);
-  if (before) find("sessions").append(...rows);
-  else find("sessions").replaceChildren(...rows);
-  oldest = sessions.at(-1)?.id ?? oldest;
-  find("more").hidden = sessions.length < PAGE;
-  find("none").hidden = find("sessions").children.length > 0;
-}
-
-const refresh = () => attempt(() => fetchList());
+const refresh = oneByOne(async () => {
+  const rows = [];
+  let before = null; // what the older ones are asked for with; a page may be short, and more come all the same
+  do {
+    const page = await ask(`/api/sessions?limit=${PAGE}` + (before === null ? "" : `&before=${before}`));
+    rows.push(...page.sessions.map(row));
+    before = page.before;
+  } while (before !== null && rows.length < wanted);
+  find("sessions").replaceChildren(...rows);
+  find("more").hidden = before === null;
+  find("none").hidden = rows.length > 0;
+});
 
 function listen() {
   const stream = new EventSource("/api/dashboard/stream");
@@ -36,21 +37,25 @@ function listen() {
   };
   stream.onerror = () => {
     find("line").textContent = "reconnecting…";
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
+    // After a lost connection it comes back by itself; after a refusal (429 or 503, say) it does not.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, PAUSE);
   };
   stream.addEventListener("dashboard_refresh", refresh);
-  stream.addEventListener("reset", refresh);
 }
 
+refresh();
 listen();
 
-find("more").onclick = () => attempt(() => fetchList(oldest));
+find("more").onclick = () => {
+  wanted += PAGE;
+  refresh();
+};
 find("start").onsubmit = (submitted) => {
   submitted.preventDefault();
   const title = find("title").value.trim() || null;
   if (submitted.submitter?.value === "socket") {
     // The socket that starts a session is the one that ends it, so the meeting's page opens it.
-    location.assign(`/meetings/new?${new URLSearchParams({ title: title ?? "" })}`);
+    location.assign(`/new?${new URLSearchParams({ title: title ?? "" })}`);
     return;
   }
   attempt(async () => {

@@ -1,6 +1,6 @@
 // One way or another to hear a session's events, each with its version, after the last that was seen.
 
-import { api, sessionId } from "/pages/common.js";
+import { api, PAUSE, sessionId } from "/pages/common.js";
 import { Socket } from "/pages/socket.js";
 
 const STAGES = ["refinement", "analytics", "tasks", "summary"];
@@ -20,8 +20,8 @@ export const transports = {
       stream.onopen = () => said("live");
       stream.onerror = () => {
         said("reconnecting…");
-        // After a lost connection it comes back by itself, with Last-Event-ID; after a refusal (503, say) it does not.
-        if (stream.readyState === EventSource.CLOSED) setTimeout(() => over || open(), 2000);
+        // After a lost connection it comes back by itself, with Last-Event-ID; after a refusal (429 or 503, say) not.
+        if (stream.readyState === EventSource.CLOSED) setTimeout(() => over || open(), PAUSE);
       };
       for (const name of [...NAMES, "reset"]) stream.addEventListener(name, ({ data }) => heard(name, JSON.parse(data)));
     };
@@ -42,7 +42,7 @@ export const transports = {
       line.onclose = () => {
         if (over) return;
         said("reconnecting…");
-        setTimeout(() => over || open(), 1000);
+        setTimeout(() => over || open(), PAUSE);
       };
     };
     open();
@@ -50,15 +50,24 @@ export const transports = {
   },
 
   socketio(heard, said, last) {
-    const socket = new Socket("/live", {
-      onEvent: heard,
-      onConnect() {
-        said("live");
-        socket.emit("join_session", { session_id: sessionId(), after: last() });
-      },
-      onLost: () => said("reconnecting…"),
-      onRefused: said,
+    let socket, over = false;
+    const join = (line) => line.emit("join_session", { session_id: sessionId(), after: last() }, (answer) => {
+      if (answer.error) return void setTimeout(() => over || line !== socket || join(line), PAUSE);
+      said("live");
+      if (answer.reset) heard("reset", { version: answer.version });
     });
-    return () => socket.close();
+    const open = () => {
+      socket = new Socket("/live", {
+        onEvent: (name, payload) => (name === "error" ? said(payload.message) : heard(name, payload)),
+        onConnect: () => join(socket),
+        onLost: () => said("reconnecting…"),
+        onRefused(words) {
+          said(words);
+          setTimeout(() => over || open(), PAUSE);
+        },
+      });
+    };
+    open();
+    return () => { over = true; socket.close(); };
   },
 };

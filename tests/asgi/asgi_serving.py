@@ -1,4 +1,4 @@
-"""A real uvicorn in a thread, and clients that read streams from it."""
+"""Apps with our doors on a real uvicorn in a thread, and clients that read streams from it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+from mina_adapters.fastapi import mina_router
+from mina_adapters.starlette import mina_routes
+from mina_adapters.web.settings import WebSettings
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from mina_pipeline import Pipeline
 
 PATIENCE = 20.0  # s that something may take before a test gives it up
 
@@ -31,6 +39,30 @@ class Person:
 
     id: str = "ann"
     tenant: str | None = None
+
+
+def everybody(principal: Any, session: Any, action: str) -> bool:
+    return True
+
+
+def build(
+    pipeline: Pipeline,
+    framework: str = "starlette",
+    mount: str = "",
+    include: dict[str, Any] | None = None,
+    **given: Any,
+) -> Any:
+    """An app; given: principal, authorize, and fields of WebSettings."""
+    rights = {"principal": given.pop("principal", Person), "authorize": given.pop("authorize", everybody)}
+    settings = WebSettings(
+        **{"keep_alive": 1000.0, **given}
+    )  # it wakes streams too, and would hide a bell that is silent
+    if framework == "fastapi":
+        app = FastAPI()
+        app.include_router(mina_router(pipeline, **rights, settings=settings), prefix=mount, **(include or {}))
+        return app
+    routes = mina_routes(pipeline, **rights, settings=settings)
+    return Starlette(routes=[Mount(mount, routes=routes)] if mount else routes)
 
 
 @contextmanager

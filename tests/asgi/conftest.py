@@ -7,47 +7,17 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
-from asgi_serving import Host, Person, serving
-from fastapi import FastAPI
-from mina_adapters.fastapi import mina_router
-from mina_adapters.starlette import mina_routes
-from mina_adapters.web.settings import WebSettings
-from starlette.applications import Starlette
-from starlette.routing import Mount
+from asgi_serving import Host, build, serving
 
 from mina_pipeline import Pipeline, Settings
 
 Serve = Callable[..., Host]
 
 
-def everybody(principal: Any, session: Any, action: str) -> bool:
-    return True
-
-
 @pytest.fixture
 def rooms() -> Iterator[Pipeline]:
     with Pipeline.open("memory://", settings=Settings(poll=0.05)) as pipeline:
         yield pipeline
-
-
-def build(
-    pipeline: Pipeline,
-    framework: str = "starlette",
-    mount: str = "",
-    include: dict[str, Any] | None = None,
-    **given: Any,
-) -> Any:
-    """An app; given: principal, authorize, and fields of WebSettings."""
-    rights = {"principal": given.pop("principal", Person), "authorize": given.pop("authorize", everybody)}
-    settings = WebSettings(
-        **{"keep_alive": 1000.0, **given}
-    )  # it wakes streams too, and would hide a bell that is silent
-    if framework == "fastapi":
-        app = FastAPI()
-        app.include_router(mina_router(pipeline, **rights, settings=settings), prefix=mount, **(include or {}))
-        return app
-    routes = mina_routes(pipeline, **rights, settings=settings)
-    return Starlette(routes=[Mount(mount, routes=routes)] if mount else routes)
 
 
 @pytest.fixture

@@ -174,9 +174,10 @@ def test_fastapi_dependencies_hold_for_all_doors(serve: Serve, rooms: Pipeline) 
 
 
 def test_fastapi_lists_the_doors(serve: Serve) -> None:
-    """They are in the host's OpenAPI schema, with their ids."""
+    """They are in the host's OpenAPI schema, once each, with their ids."""
     schema = serve(framework="fastapi").ask("GET", "/openapi.json")[1]
     assert schema["paths"]["/api/sessions/{session_id}/complete"]["post"]["parameters"][0]["name"] == "session_id"
+    assert set(schema["paths"]["/api/sessions/{session_id}"]) == {"get"}
 
 
 def test_the_loop_goes_on_while_doors_wait(serve: Serve, rooms: Pipeline, framework: str) -> None:

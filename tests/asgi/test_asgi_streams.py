@@ -9,16 +9,18 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from asgi_serving import Host, Person, Reader, eventually
+from asgi_serving import Host, Person, Reader, build, eventually, serving
 from mina_adapters import asgi_streams
 from mina_adapters.asgi_uvicorn import lane_below, text_frame
 from mina_adapters.web.settings import WebSettings
 from mina_adapters.web.telling import sse_event
+from starlette.middleware.base import BaseHTTPMiddleware
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
@@ -246,6 +248,58 @@ def test_a_client_that_takes_nothing_holds_up_nobody_and_is_dropped(serve: Serve
         eventually(lambda: host.open == 0 and not rooms.live.rooms)
         with host.stream(STREAM, {"Last-Event-ID": "90"}) as reader:
             assert reader.versions(through) == list(range(91, through + 1))
+
+
+@contextmanager
+def taking_little(host: Host) -> Iterator[socket.socket]:
+    """A client of the stream from its beginning, with small buffers, that has read nothing yet."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", host.port))
+        connection.sendall(f"GET {STREAM}?after=0 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        yield connection
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_a_client_that_takes_nothing_is_dropped_behind_middleware(rooms: Pipeline, http: str) -> None:
+    """Its connection ends too, though a queue of the middleware's lies between."""
+    through = say(rooms, 40, "x" * 200_000)
+
+    async def passing(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    app = build(rooms, stalled=1.0, thin_over=1_000_000)
+    app.add_middleware(BaseHTTPMiddleware, dispatch=passing)
+    app.add_middleware(BaseHTTPMiddleware, dispatch=passing)
+    with serving(app, http=http) as host, taking_little(host):
+        eventually(lambda: rooms.live.rooms)
+        eventually(lambda: host.open == 0 and not rooms.live.rooms)
+        with host.stream(STREAM, {"Last-Event-ID": str(through - 1)}) as reader:
+            assert reader.versions(through) == [through]
+
+
+@pytest.mark.parametrize("middleware", [False, True])
+def test_a_client_that_takes_little_is_kept(rooms: Pipeline, middleware: bool) -> None:
+    """Within `stalled` it takes something, a small part of one write: it hears everything, however long that takes."""
+    through = say(rooms, 40, "x" * 200_000)
+
+    async def passing(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    app = build(rooms, stalled=1.0, thin_over=1_000_000)
+    if middleware:
+        app.add_middleware(BaseHTTPMiddleware, dispatch=passing)
+    with serving(app) as host, taking_little(host) as connection:
+        until, read = time.monotonic() + 3.0, bytearray()
+        while time.monotonic() < until:
+            read += connection.recv(4096)
+            time.sleep(0.05)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
+        while f"\nid: {through}\n".encode() not in read[-400_000:]:
+            more = connection.recv(1_000_000)
+            assert more, "it was dropped"
+            read += more
 
 
 def test_large_fields_are_left_out_of_events(serve: Serve, rooms: Pipeline) -> None:

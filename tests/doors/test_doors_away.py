@@ -21,7 +21,6 @@ from web_clients import SseClient, WsClient
 from web_servers import fastapi_app, flask_app, socketio_app, uvicorn, werkzeug
 
 from mina_pipeline import Pipeline, Segment, Settings
-from mina_pipeline.live import PAGE, WEIGHT
 from mina_pipeline.testing.clients import Client
 
 AWAY = share(3, 60)  # s
@@ -139,9 +138,7 @@ def test_in_the_middle_of_the_log(postgres_url: str, stack: ExitStack) -> None:
     text = "All of it. " * 4_000
     engine = sa.create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as host:  # at once, for speed
-        for n in range(
-            PAGE + 3 * WEIGHT // len(text) // 2
-        ):  # more than a read gives, and behind that than a room keeps
+        for n in range(400):  # more than sockets hold, and several times what a read gives and a room keeps
             p.using(host).record(session_id, [Segment(text, n, n)])
     engine.dispose()
     last, path = p.get(session_id).version, f"/api/sessions/{session_id}"
@@ -157,9 +154,8 @@ def test_in_the_middle_of_the_log(postgres_url: str, stack: ExitStack) -> None:
     proxy.leave()
     for client in clients:
         client.resume()
-        client.wait_for(PAGE)
-    time.sleep(AGAIN)  # it is tried again in vain
-    assert [(client.last(), client.gone) for client in clients] == [(PAGE, False)] * len(clients)
+    time.sleep(2 * AGAIN)  # what was read before comes, and then it is tried again in vain
+    assert all(1 <= client.last() < last and not client.gone for client in clients)
     proxy.come_back()
     for client in clients:
         client.wait_for(last)

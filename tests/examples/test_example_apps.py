@@ -7,24 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from example_apps import EXAMPLES, SAID, App, failed, running, until
 
-NAMES = ("flask", "fastapi")
-
-
-@pytest.fixture(scope="module", params=[(name, store) for name in NAMES for store in ("sqlite", "postgresql")], ids=str)
-def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    name, store = request.param
-    database = f"sqlite:///{tmp_path_factory.mktemp(name)}/meetings.db"
-    if store == "postgresql":
-        database = str(request.getfixturevalue("postgres_url"))
-    with running(name, database) as app:
-        yield app
+from mina_pipeline import Pipeline
 
 
 def check_the_way(app: App, events: list[dict[str, Any]], session_id: str) -> None:
@@ -126,17 +115,27 @@ def test_pages_run_no_script_but_their_own(app: App) -> None:
     assert app.http.get("/pages/%2e%2e%2flocal_host.py").status_code == 404
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["flask", "fastapi"])
 def test_ends_in_order(name: str, tmp_path: Path) -> None:
-    """With a browser watching, without a terminal: exit code 0, and what a session said is kept."""
+    """By Ctrl-C, with a browser watching, without a terminal: exit code 0, and what a session said is kept."""
     database = f"sqlite:///{tmp_path}/meetings.db"
-    session_id = ""
-    for told in (signal.SIGTERM, signal.SIGINT):
-        with running(name, database) as app:
-            session_id = session_id or app.start("kept")["session_id"]
-            assert app.http.get(f"/api/sessions/{session_id}").json()["total_segments"] == 2
-            with app.watching(session_id):
-                assert app.end(told) == 0
+    with running(name, database) as app:
+        session_id = app.start("kept")["session_id"]
+        with app.watching(session_id):
+            assert app.end(signal.SIGINT) == 0
+    with Pipeline.open(database) as pipeline:
+        assert pipeline.get(session_id).total_segments == 2
+
+
+@pytest.mark.parametrize("path", ["/", "/new", "/meetings/x", "/meetings/x/result", "/pages/common.js", "/host.json"])
+def test_pages_can_only_be_read(app: App, path: str) -> None:
+    """HEAD tells what GET would; any other method is refused with those that are not."""
+    shown, head = app.http.get(path), app.http.head(path)
+    assert (head.status_code, head.content) == (shown.status_code, b"") == (200, b"")
+    assert head.headers["Content-Length"] == shown.headers["Content-Length"]
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        answer = app.http.request(method, path, headers={"Accept": "text/html"})
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize(

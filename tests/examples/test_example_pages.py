@@ -4,100 +4,39 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
-from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from example_apps import PATIENCE, SAID, running, until
-from websockets.sync.client import ClientConnection, connect
+from example_apps import SAID, App, until
+from example_browser import Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0"]  # fmt: skip
+TRANSPORTS = {"flask-sqlite": "socketio", "fastapi-sqlite": "ws", "fastapi-postgresql": "sse"}
 
 
-class Page:
-    """A browser's one page, over its DevTools protocol."""
-
-    def __init__(self, line: ClientConnection) -> None:
-        self.line = line
-        self.numbers = count(1)
-        self.problems: list[str] = []
-        self.call("Runtime.enable")
-        self.call("Log.enable")
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        number = next(self.numbers)
-        self.line.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            told = json.loads(self.line.recv(timeout=PATIENCE))
-            if told.get("id") == number:
-                return dict(told.get("result", {}))
-            if told.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-                self.problems.append(json.dumps(told["params"]))
-
-    def run(self, script: str) -> Any:
-        """The value of an expression; None also while the page is changing."""
-        return self.call("Runtime.evaluate", expression=script).get("result", {}).get("value")
-
-    def open(self, url: str) -> None:
-        self.call("Page.navigate", url=url)
-
-    def until(self, script: str) -> None:
-        until(lambda: self.run(script) is True)
-
-
-@contextmanager
-def browser(folder: Path) -> Iterator[Page]:
-    assert CHROMIUM is not None
-    where = [f"--user-data-dir={folder}", "about:blank"]
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([CHROMIUM, *QUIET, *where], **quiet) as process:  # type: ignore[call-overload]
-        try:
-            said = folder / "DevToolsActivePort"
-            until(lambda: said.exists() and said.read_text().count("\n"))
-            port = said.read_text().split()[0]
-            pages = httpx.get(f"http://127.0.0.1:{port}/json").json()
-            target = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
-            with connect(target, max_size=None) as line:
-                yield Page(line)
-        finally:
-            process.kill()
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-@pytest.mark.parametrize(("name", "transport"), [("flask", "socketio"), ("fastapi", "ws")])
-def test_the_way_in_a_browser(name: str, transport: str, tmp_path: Path) -> None:
+def test_the_way_in_a_browser(app: App, page: Page, request: pytest.FixtureRequest) -> None:
     """A title and words that are HTML stay words; the reveal leads to the result; a tick is kept."""
-    with running(name, f"sqlite:///{tmp_path}/meetings.db") as app, browser(tmp_path / "profile") as page:
-        page.open(app.url)
-        page.until("document.getElementById('line')?.textContent === 'live'")
-        page.run("document.getElementById('title').value = '<b>Weekly</b>'")
-        page.run("document.querySelector('button[value=socket]').click()")
-        page.until("document.getElementById('recording')?.hidden === false && !/new/.test(location.pathname)")
-        page.run(
-            f"document.getElementById('transport').value = '{transport}';"
-            "document.getElementById('transport').dispatchEvent(new Event('change'))"
-        )
-        page.run(f"document.getElementById('transcript').value = {json.dumps(SAID)}")
-        page.run("document.getElementById('record').click()")
-        page.until("document.querySelector('[data-event=segments_recorded]') !== null")
-        page.run("document.getElementById('end_session').click()")
-        page.until("/result$/.test(location.pathname) && document.querySelector('#tasks input') !== null")
-        assert page.run("document.getElementById('title').textContent") == "<b>Weekly</b>"
-        page.run("document.querySelector('#tasks input').click()")
-        session_id = re.split("/", page.run("location.pathname"))[2]
+    transport = TRANSPORTS[request.node.callspec.id]
+    page.open(app.url)
+    page.until("document.getElementById('line')?.textContent === 'live'")
+    page.run("document.getElementById('title').value = '<b>Weekly</b>'")
+    page.run("document.querySelector('button[value=socket]').click()")
+    page.until("document.getElementById('recording')?.hidden === false && location.pathname !== '/new'")
+    page.run(
+        f"document.getElementById('transport').value = '{transport}';"
+        "document.getElementById('transport').dispatchEvent(new Event('change'))"
+    )
+    page.run(f"document.getElementById('transcript').value = {json.dumps(SAID)}")
+    page.run("document.getElementById('record').click()")
+    page.until("document.querySelector('[data-event=segments_recorded]') !== null")
+    page.run("document.getElementById('end_session').click()")
+    page.until("/result$/.test(location.pathname) && document.querySelector('#tasks input') !== null")
+    assert page.run("document.getElementById('title').textContent") == "<b>Weekly</b>"
+    page.run("document.querySelector('#tasks input').click()")
+    session_id = re.split("/", page.run("location.pathname"))[2]
 
-        def ticked() -> bool:
-            tasks = app.http.get(f"/api/sessions/{session_id}/tasks").json()["tasks"]
-            return bool(tasks["tasks"][0]["completed"])
+    def ticked() -> bool:
+        tasks = app.http.get(f"/api/sessions/{session_id}/tasks").json()["tasks"]
+        return bool(tasks["tasks"][0]["completed"])
 
-        until(ticked)
-        assert page.run("document.getElementById('problem').textContent") == ""
-        assert page.problems == []
+    until(ticked)
+    assert page.run("document.getElementById('problem').textContent") == ""
+    assert page.problems == []

@@ -25,8 +25,6 @@ GUNICORN = [
     "--log-level",
     "error",
     "--no-control-socket",
-    "--graceful-timeout",
-    "0",
     "flask_host:app()",
 ]
 
@@ -37,9 +35,9 @@ def free_port() -> int:
         return port
 
 
-def command(server: str, port: int) -> list[str]:
+def command(server: str, port: int, grace: int) -> list[str]:
     """The arguments of the interpreter that serve flask_host by one of the servers."""
-    bind = ["--bind", f"127.0.0.1:{port}"]
+    bind = ["--bind", f"127.0.0.1:{port}", "--graceful-timeout", str(grace)]
     match server:
         case "gthread":
             return [*GUNICORN, *bind, "-k", "gthread", "--threads", "8", "--preload", "--workers", "2"]
@@ -50,11 +48,14 @@ def command(server: str, port: int) -> list[str]:
 
 
 @contextmanager
-def served(server: str, environment: Mapping[str, str]) -> Iterator[int]:
-    """A server that answers, until the block ends; its port. It must end by itself when it is told to."""
+def served(server: str, environment: Mapping[str, str], grace: int = 0) -> Iterator[tuple[int, int]]:
+    """A server that answers, until the block ends; its port and process id. It must end by itself when it is told to.
+
+    grace: seconds that gunicorn waits for open responses then.
+    """
     port = free_port()
     with subprocess.Popen(
-        [sys.executable, *command(server, port)],
+        [sys.executable, *command(server, port, grace)],
         env={
             **os.environ,
             **environment,
@@ -67,7 +68,7 @@ def served(server: str, environment: Mapping[str, str]) -> Iterator[int]:
     ) as process:
         try:
             until_answering(port, process)
-            yield port
+            yield port, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             try:

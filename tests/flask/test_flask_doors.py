@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -126,6 +127,23 @@ def test_a_large_body_is_refused(memory: Pipeline) -> None:
     for length in (1_001, 1_002, 100_000):
         refused = client.post("/api/sessions", data=body.ljust(length), headers=ANN)
         assert (refused.status_code, (refused.json or {})["error_type"]) == (413, "BodyTooLarge")
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [({}, 401), ({**ANN, "Origin": "https://evil.example"}, 403), ({**ANN, "X-Often": "yes"}, 429), (ANN, 200)],
+    ids=["nobody", "a foreign page", "too often", "somebody"],
+)
+def test_a_body_is_read_of_those_who_may_send_one(memory: Pipeline, given: dict[str, str], status: int) -> None:
+    """Who is refused whatever they send is refused before it is read."""
+    app = host(memory, rate=0.001, burst=2)
+    client = app.test_client()
+    one = (client.post("/api/sessions", headers=ANN).json or {})["session_id"]
+    if "X-Often" in given:
+        client.get("/api/sessions", headers=ANN)
+    body = io.BytesIO(b"Ann: good morning")
+    answer = client.post(f"/api/sessions/{one}/transcript", input_stream=body, content_length=17, headers=given)
+    assert (answer.status_code, body.tell()) == (status, 17 if status == 200 else 0)
 
 
 def test_what_matches_no_route_is_the_hosts(memory: Pipeline) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from flask_clients import Events, ask, served
+from flask_clients import PATIENCE, Events, ask, served
+from mina_adapters.web.settings import WebSettings
+from mina_adapters.wsgi_streams import event_stream
 from store.running import until
 
 from mina_pipeline import Pipeline, Segment, Settings
@@ -27,7 +32,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     prefix = f"{request.param}{os.getpid()}_"
     with (
         Pipeline.open(database, settings=Settings(table_prefix=prefix, poll=0.05)) as pipeline,
-        served(request.param, {"HOST_DB": database, "HOST_PREFIX": prefix}) as port,
+        served(request.param, {"HOST_DB": database, "HOST_PREFIX": prefix}) as (port, _),
     ):
         yield port, pipeline
 
@@ -168,12 +173,40 @@ def test_a_closed_pipeline_ends_its_streams(tmp_path_factory: pytest.TempPathFac
     database = f"sqlite:///{tmp_path_factory.mktemp('flask')}/closed.db"
     with (
         Pipeline.open(database, settings=Settings(table_prefix="c_")) as pipeline,
-        served("werkzeug", {"HOST_DB": database, "HOST_PREFIX": "c_"}) as port,
+        served("werkzeug", {"HOST_DB": database, "HOST_PREFIX": "c_"}) as (port, _),
         Events(port, f"/api/sessions/{recorded(pipeline, 'end')}/stream?after=1") as stream,
     ):
         assert stream.next() is not None
         assert ask(port, "POST", "/close")[0] == 200
         assert stream.next() is None
+
+
+@pytest.mark.parametrize("server", ["gthread", "gevent"])
+def test_a_server_that_stops_ends_its_streams(server: str, tmp_path: Path) -> None:
+    """gunicorn waits for open responses: streams end whole when it is told to stop, and so does it, in time."""
+    database = f"sqlite:///{tmp_path}/stopped.db"
+    with (
+        Pipeline.open(database, settings=Settings(table_prefix="s_")) as pipeline,
+        served(server, {"HOST_DB": database, "HOST_PREFIX": "s_"}, grace=120) as (port, pid),
+        Events(port, f"/api/sessions/{recorded(pipeline, 'stop')}/stream?after=1") as stream,
+    ):
+        assert stream.next() is not None
+        os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + PATIENCE
+        while stream.answer.readline():
+            assert time.monotonic() < end
+
+
+def test_versions_that_a_restored_database_lost_are_told() -> None:
+    """An open stream gets `reset` with the version after which it goes on, also as the id that brings it back."""
+    with Pipeline.open("memory://") as pipeline:
+        one = recorded(pipeline, "lost")
+        with pipeline.watch(one, 1) as watch:
+            stream = event_stream(watch, WebSettings(keep_alive=0.01), resumable=True)
+            assert b"id: 2\n" in next(stream) + next(stream)
+            watch.room.rewind(watch.room.reached, 1)
+            told = next(part for part in stream if not part.startswith(b":"))
+            assert told == b'id: 1\nevent: reset\ndata: {"version":1}\n\n'
 
 
 @pytest.mark.parametrize("host", ["gthread"], indirect=True)

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from live_places import over, taken
 from soak import share
 
-from mina_pipeline import Pipeline, Segment, live
+from mina_pipeline import Pipeline, Segment, frames, live
 from mina_pipeline.live import Watch
 from mina_pipeline.store.memory import MemoryStore
 
@@ -171,6 +171,7 @@ def test_each_client_sees_each_version_once(
     """Joins, drops, returns, slow takers, restarts and writers here and elsewhere, in any order: no gap, no double."""
     monkeypatch.setattr(live, "KEPT", 6)
     monkeypatch.setattr(live, "WEIGHT", 2_000)
+    monkeypatch.setattr(frames, "PAGE_WEIGHT", 2_000)
     memory = MemoryStore()
 
     def open_one() -> Pipeline:

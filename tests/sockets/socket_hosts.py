@@ -51,18 +51,20 @@ class User:
 
 @dataclass
 class Host:
-    """A running server over a pipeline. denied: (user id, action) that authorize refuses."""
+    """A running server over a pipeline. denied: (user id, action) that authorize refuses; looks: called by it."""
 
     pipeline: Pipeline
     settings: WebSettings
     denied: set[tuple[str, str]] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
+    looks: Callable[[str], None] = lambda action: None
     url: str = ""
     server: Any = None  # the socketio server
     loop: asyncio.AbstractEventLoop | None = None
 
     def authorize(self, principal: Any, session: Session | None, action: str) -> bool:
         self.asked.append(action)
+        self.looks(action)
         return (principal.id, action) not in self.denied
 
     async def authorize_later(self, principal: Any, session: Session | None, action: str) -> bool:

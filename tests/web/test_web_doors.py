@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from asking import ANN, PLAIN_ROUTES, Host, Person, ask, reply_of, revealed, told
@@ -13,7 +14,7 @@ from mina_adapters.web.doors import Doors
 from mina_adapters.web.settings import WebSettings
 
 from mina_pipeline import ConcurrencyError, Pipeline, Segment, Session
-from mina_pipeline.wire import wire_view
+from mina_pipeline.wire import thin, wire_view
 
 START = {
     "title": "Weekly",
@@ -46,6 +47,21 @@ def test_a_start_is_repeatable_by_its_command_id(doors: Doors) -> None:
     body = {"session_id": "s", "command_id": "c", "title": "t"}
     assert [ask(doors, "start", body=body)[0] for _ in range(2)] == [201, 200]
     assert ask(doors, "start", body={**body, "title": "u"})[0] == 409
+
+
+def test_a_command_id_alone_makes_a_start_repeatable(doors: Doors, memory: Pipeline) -> None:
+    """Sent again, at once or later, it finds its session; other content is refused; each tenant has its own."""
+    body = {"command_id": "c", "title": "t"}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: ask(doors, "start", body=body), range(4)))
+    assert sorted(status for status, _ in answers) == [200, 200, 200, 201]
+    assert len({made["session_id"] for _, made in answers}) == 1 == len(memory.sessions())
+    status, refused = ask(doors, "start", body={**body, "title": "u"})
+    assert (status, refused["error_type"]) == (409, "CommandIdReused")
+    for person in (Person("bob", "blue"), Person("eve", None)):
+        assert ask(doors, "start", body=body, by=person)[0] == 201
+    assert ask(doors, "start", body={"title": "t"})[0] == ask(doors, "start", body={"title": "t"})[0] == 201
+    assert len(memory.sessions()) == 5
 
 
 def test_every_answer_is_plain_json(doors: Doors, memory: Pipeline) -> None:
@@ -88,60 +104,6 @@ def test_a_command_may_name_the_version_it_expects(doors: Doors, memory: Pipelin
     assert ask(doors, "complete", "meeting", {"expected": 2})[0] == 200
 
 
-SRT = "1\n00:00:01,000 --> 00:00:02,000\nAnn: hello\n\n2\n00:00:03,000 --> 00:00:04,000\nBob: hi\n"
-WHISPER = {"text": "hello hi", "segments": [{"id": 0, "start": 0.0, "end": 1.0, "text": "hello"},
-                                            {"id": 1, "start": 1.0, "end": 2.0, "text": "hi"}]}  # fmt: skip
-OURS = {"segments": [{"text": "hello", "start_ms": 0, "end_ms": 1}, {"text": "hi", "start_ms": 1, "end_ms": 2}]}
-VTT = "WEBVTT\n\n00:01.000 --> 00:02.000\nhello\n\n00:03.000 --> 00:04.000\nhi\n"
-
-
-@pytest.mark.parametrize(
-    "body",
-    [VTT, SRT, WHISPER, OURS, "hello\n\n  hi  \n", "Ann: hello\r\nBob: hi", "[Ann] hello\n[Bob] hi", "\ufeffhello\nhi"],
-    ids=["vtt", "srt", "whisper", "ours", "lines", "named", "bracketed", "with a mark"],
-)
-def test_a_transcript_is_recorded_once(body: Any, doors: Doors, memory: Pipeline) -> None:
-    """Of any known kind, or plain text, a segment a line; sent twice, it is there once."""
-    memory.start_session("t", "s", tenant="red")
-    for _ in range(2):
-        status, session = ask(doors, "upload", "s", body)
-        assert (status, session["total_segments"]) == (200, 2)
-    memory.finalize("s")
-    memory.run_until_idle()
-    transcript = ask(doors, "transcript", "s")[1]["transcript"]
-    assert [line["text"] for line in transcript["lines"]] == ["hello", "hi"]
-    named = not isinstance(body, dict) and "Bob" in body
-    assert [line["speaker"] for line in transcript["lines"]] == (["Ann", "Bob"] if named else [None, None])
-
-
-@pytest.mark.parametrize(
-    ("body", "kind", "field"),
-    [
-        ("", None, "problem"),
-        ("WEBVTT\n\n00:05.000 --> 00:01.000\nsecret words\n", None, "line"),
-        ("secret words", "application/json", "line"),
-        ("secret words", "text/vtt; charset=utf-8", "problem"),
-        ('{"segments": [{"text": "secret words"}]}', "text/plain", "problem"),
-        ('{"text": "secret words"}', None, "problem"),
-        (b"\xff\xfe\xfd", None, "problem"),
-        (b"secret \xff words", None, "field"),
-    ],
-)
-def test_a_transcript_that_cannot_be_read_is_refused(
-    body: Any, kind: str | None, field: str, doors: Doors, memory: Pipeline
-) -> None:
-    """422 that says what is wrong, and where, and none of its words."""
-    from mina_adapters.web.doors import Asked
-
-    memory.start_session("t", "s", tenant="red")
-    raw = body.encode() if isinstance(body, str) else body
-    reply = doors.answer("upload", Asked(ANN, {"session_id": "s"}, {}, raw, kind))
-    told_back = json.loads(reply.content)
-    assert reply.status == 422 and field in told_back
-    assert b"secret" not in reply.content
-    assert memory.get("s").version == 1
-
-
 def test_complete_and_finalize_answer_their_numbers_twice(doors: Doors, memory: Pipeline) -> None:
     """As old front ends read them; the second call and the other door say the same numbers."""
     session = told(memory)
@@ -180,6 +142,20 @@ def test_the_whole_text_is_recorded_where_nothing_is(doors: Doors, memory: Pipel
         memory.start_session("t", f"e{empty}".strip(), tenant="red")
         assert ask(doors, "finalize", f"e{empty}".strip(), {"final_text": empty})[1]["finalized_segments"] == 0
     assert ask(doors, "finalize", "s", {"final_text": 5})[0] == 422
+
+
+@pytest.mark.parametrize(("command_id", "status"), [("begin", 409), ("", 422), ("a\nb", 422)])
+def test_a_finalize_that_is_refused_records_nothing(
+    command_id: str, status: int, doors: Doors, memory: Pipeline
+) -> None:
+    """Where its command id was used for something else, or cannot be one, the whole text is not recorded either."""
+    memory.start_session("t", "s", tenant="red", command_id="begin")
+    before = memory.events("s")
+    body = {"final_text": "the words of all", "command_id": command_id}
+    assert ask(doors, "finalize", "s", body)[0] == status
+    assert memory.events("s") == before
+    for _ in range(2):
+        assert ask(doors, "finalize", "s", {**body, "command_id": "end"})[1]["finalized_segments"] == 1
 
 
 def test_whole_texts_at_once_are_recorded_once(pipeline: Pipeline) -> None:
@@ -290,6 +266,23 @@ def test_events_of_a_long_session_come_500_at_a_time(doors: Doors, memory: Pipel
     assert (page["events"], page["version"], page["more"]) == ([], 621, False)
     _, page = ask(doors, "events", "s", after="9999")  # a version that there is not: go on from the one that there is
     assert (page["events"], page["version"], page["more"]) == ([], 621, False)
+
+
+def test_events_come_by_weight(doors: Doors, memory: Pipeline) -> None:
+    """Some 2 MB in one answer, whole, one event at least; one alone can be asked for, as a thin event's href does."""
+    memory.start_session("t", "s", tenant="red")
+    for words in (900_000, 900_000, 900_000, 2_500_000, 1):
+        memory.record("s", [Segment("w" * words, 0, 1)])
+    page, pages = {"version": 0, "more": True}, list[list[int]]()
+    while page["more"]:
+        _, page = ask(doors, "events", "s", after=str(page["version"]))
+        pages.append([len(one["data"].get("segments", [{}])[0].get("text", "")) for one in page["events"]])
+    assert pages == [[0, 900_000, 900_000], [900_000], [2_500_000], [1]]
+    frame = next(frame for frame in memory.live.log.page("s", 1)[0] if frame.version == 2)
+    href = thin(frame.name, frame.payload, 256_000)["href"]
+    query = {name: values[0] for name, values in parse_qs(urlsplit(href).query).items()}
+    _, page = ask(doors, "events", "s", **query)
+    assert [one["data"]["version"] for one in page["events"]] == [2]
 
 
 def test_the_list_by_state_and_page(doors: Doors, memory: Pipeline) -> None:

@@ -6,9 +6,11 @@ the principal's id as its actor.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import UUID, uuid5
 
 from mina_pipeline import (
     NO_STREAM,
@@ -27,9 +29,9 @@ from mina_pipeline.live import Wake, Watch
 
 from . import bodies
 from .answers import ANSWERERS
+from .bounds import bounds_of
 from .errors import error_reply, refusal, unknown
 from .pages import escaped
-from .rates import OpenWatches, Rates
 from .replies import Asked, Principal, Reply
 from .rights import Authorize, Rights
 from .routes import BY_DOOR
@@ -38,6 +40,8 @@ from .uploads import plain_segments, uploaded_segments
 
 __all__ = ["Asked", "Doors", "Principal", "Reply"]
 
+STARTED = UUID("0b3c7bb0-6e9c-4d0e-9d2b-5f4c4f6a1d57")
+"""Names the sessions that are started by a command id alone."""
 ATTEMPTS = 20
 """Looks at a session that others keep changing between a look and a write."""
 
@@ -45,21 +49,23 @@ ATTEMPTS = 20
 class Doors:
     """The doors of one pipeline. `authorize` is a plain function here: see rights.Authorize.
 
-    watches counts the open streams of each principal: hold one (`with doors.watches.held(principal)`) as long as
-    a stream or socket is open.
+    watches counts the open streams of each principal: `acquire` one before a stream or socket opens, `release` it once
+    it is closed.
     """
 
     def __init__(self, pipeline: Pipeline, authorize: Authorize, settings: WebSettings | None = None) -> None:
         self.pipeline = pipeline
         self.settings = settings or WebSettings()
         self.rights = Rights(pipeline, authorize, self.settings)
-        self.rates = Rates(self.settings.rate, self.settings.burst, pipeline.clock.monotonic)
-        self.watches = OpenWatches(self.settings.max_watches)
+        self.rates, self.watches = bounds_of(pipeline, self.settings)
 
-    def answer(self, door: str, asked: Asked) -> Reply:
-        """The reply of an HTTP door of `routes.ROUTES` that is no stream. Raises nothing: errors are replies too."""
+    def answer(self, door: str, asked: Asked, *, admitted: bool = False) -> Reply:
+        """The reply of an HTTP door of `routes.ROUTES` that is no stream. Raises nothing: errors are replies too.
+
+        admitted: the principal was admitted before the body was read.
+        """
         try:
-            principal = self.admit(asked.principal)
+            principal = self.rights.known(asked.principal) if admitted else self.admit(asked.principal)
             if len(asked.body) > self.settings.max_body:
                 raise refusal("BodyTooLarge", limit=self.settings.max_body)
             reply = ANSWERERS[door](self, principal, asked)
@@ -79,7 +85,10 @@ class Doors:
     # --- commands
 
     def start(self, principal: Principal, fields: Mapping[str, Any], session_id: str | None = None) -> Session:
-        """Begin a session; a known id of one's own tenant gives its session. See bodies.beginning for the fields."""
+        """Begin a session; a known id of one's own tenant gives its session. See bodies.beginning for the fields.
+
+        A command_id without a session_id makes the id, so that sent again it finds the session: one for each tenant.
+        """
         return self.started(principal, fields, session_id)[0]
 
     def started(
@@ -91,7 +100,9 @@ class Doors:
         if session_id is not None:
             session_id = bodies.path_id(identifier("session_id", session_id))
         given = {**bodies.beginning(fields), "tenant": principal.tenant, "actor": principal.id}
-        given["command_id"] = bodies.text(fields, "command_id")
+        given["command_id"] = command_id = bodies.text(fields, "command_id")
+        if session_id is None and command_id is not None:
+            session_id = str(uuid5(STARTED, json.dumps([principal.tenant, identifier("command_id", command_id)])))
         for _ in range(ATTEMPTS):
             known = None if session_id is None else self.rights.look(session_id)
             if known is not None and session_id is not None:
@@ -151,15 +162,25 @@ class Doors:
         if whole := plain_segments(final_text or "", "final"):
             if again["expected"] is not None:
                 raise InvalidInput("expected", "cannot be combined with final_text, which makes a version of its own")
-            self.record_whole(principal, session, whole)
+            self.record_whole(principal, session, whole, again["command_id"])
         return self.pipeline.finalize(session.session_id, actor=principal.id, **again)
 
-    def record_whole(self, principal: Principal, session: Session, whole: list[Segment]) -> None:
-        """Record a meeting's whole text, unless something is recorded; of callers at once, one is the first."""
+    def record_whole(
+        self, principal: Principal, session: Session, whole: list[Segment], command_id: str | None
+    ) -> None:
+        """Record a meeting's whole text, unless something is recorded; of callers at once, one is the first.
+
+        command_id: of the finalize that follows, which would be refused where it was used for something else: then
+        nothing is recorded either.
+        """
         for _ in range(ATTEMPTS):
             if session.state != "recording" or session.total_segments:
                 return
             self.rights.require(principal, session, "record")
+            if command_id is not None:  # the log is short: nothing was said yet
+                identifier("command_id", command_id)
+                if any(event.command_id == command_id for event in self.pipeline.events(session.session_id)):
+                    raise CommandIdReused(session.session_id, command_id)
             try:
                 self.pipeline.record(session.session_id, whole, expected=session.version, actor=principal.id)
             except (ConcurrencyError, SegmentIdReused):  # the latter where the other text was seen before its version

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 
 from .errors import refusal
 from .replies import Principal
@@ -94,11 +93,3 @@ class OpenWatches:
                 self.open[key] = left
             else:
                 self.open.pop(key, None)
-
-    @contextmanager
-    def held(self, principal: Principal) -> Iterator[None]:
-        self.acquire(principal)
-        try:
-            yield
-        finally:
-            self.release(principal)

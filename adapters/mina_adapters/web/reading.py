@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mina_pipeline import InvalidInput, Session
-from mina_pipeline.live import Frame
 from mina_pipeline.text import clean_text
 
 from .bodies import NAME, version
@@ -56,22 +55,20 @@ def session(doors: Doors, principal: Principal, asked: Asked) -> Reply:
 
 
 def events(doors: Doors, principal: Principal, asked: Asked) -> Reply:
-    """A page of events as clients see them. `version`: what to ask after next."""
+    """A page of events as clients see them, whole, as many as weigh some 2 MB, and one at least. `version`: what to ask
+    after next."""
+    session = doors.rights.find(principal, asked.path["session_id"], "read")
     after = asked_for(asked, "after", 0)
     limit = max(1, min(asked_for(asked, "limit", EVENTS), EVENTS))
-    frames: list[Frame] = []
-    with doors.watch(principal, asked.path["session_id"], after) as watch:
-        reached, session_id = watch.version, watch.room.key
-        while len(frames) <= limit and (more := watch.take()):
-            frames += more
-    shown = frames[:limit]
+    frames, _ = doors.pipeline.live.log.page(session.session_id, after, limit)
+    version = frames[-1].version if frames else min(after, session.version)
     return Reply(
         200,
         {
-            "session_id": session_id,
-            "version": shown[-1].version if shown else reached,
-            "events": [{"event": frame.name, "data": placed(frame.payload, doors.settings.prefix)} for frame in shown],
-            "more": len(frames) > limit,
+            "session_id": session.session_id,
+            "version": version,
+            "events": [{"event": frame.name, "data": placed(frame.payload, doors.settings.prefix)} for frame in frames],
+            "more": version < session.version,
         },
     )
 

@@ -42,7 +42,7 @@ class SocketDoors:
         self,
         doors: Doors,
         outlet: Outlet,
-        within: Callable[[], AbstractContextManager[object]] = nullcontext,
+        within: Callable[[Client], AbstractContextManager[object]] = nullcontext,
         ordered: bool = False,
     ) -> None:
         self.doors = doors
@@ -71,7 +71,7 @@ class SocketDoors:
     def connect(self, namespace: str, sid: str, environ: Mapping[str, Any], principal: Principal | None) -> None:
         """Let a socket in; a refusal is a WebError. `environ`: of the request that opened the connection."""
         self.doors.rights.check_origin(environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST"))
-        known = self.doors.rights.known(principal)
+        known = self.doors.admit(principal)
         socket = self.outlet.socket(sid, namespace)
         if socket is None:
             raise refusal("Unauthenticated")  # gone already
@@ -105,6 +105,10 @@ class SocketDoors:
             wait = client.bucket.take()
             enough = bool(wait) and client.last.take() > 0
         if not wait:
+            try:
+                self.doors.rates.check(client.principal)  # so that nobody gets a fresh bucket by connecting again
+            except WebError as error:
+                return self.rooms.tell_error(client, error)
             return client
         told = self.rooms.tell_error(client, refusal("TooManyRequests", retry=math.ceil(wait)))
         if enough:
@@ -169,9 +173,10 @@ class SocketDoors:
             session, new = self.doors.started(client.principal, with_device(data))
             after = bodies.version(data.get("after"))
             self.hear(client, session, 0 if new and after is None else after)
-            client.recording[session.session_id] = recording = Recording(client, session.session_id)
             client.latest = session.session_id
-            self.rooms.care.mark(recording)
+            if session.session_id not in client.recording:
+                client.recording[session.session_id] = recording = Recording(client, session.session_id)
+                self.rooms.care.mark(recording)
             return {"session_id": session.session_id, "id": session.id, "version": session.version}
         finally:
             with client.changed:

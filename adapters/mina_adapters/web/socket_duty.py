@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,8 @@ AGAIN = 0.5  # s until what failed is tried again
 class Duty(Generic[T]):
     """`serve(item)` says in how many seconds the item wants to be served again; None: when it is marked.
 
-    What is marked twice is served once. over: whether the pipeline is closed, and nothing is left to be done.
+    What is marked twice is served once, and each has one time at which it is due. over: whether the pipeline is
+    closed, and nothing is left to be done.
     """
 
     def __init__(self, name: str, serve: Callable[[T], float | None], over: Callable[[], bool]) -> None:
@@ -28,7 +30,8 @@ class Duty(Generic[T]):
         self.serve = serve
         self.over = over
         self.due: dict[T, None] = {}
-        self.later: list[tuple[float, int, T]] = []  # a heap: when, and of several the first first
+        self.times: dict[T, float] = {}  # when those are due that are not due yet,
+        self.later: list[tuple[float, int, T]] = []  # and a heap of it: when, and of several the first first
         self.count = itertools.count()
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
@@ -37,10 +40,31 @@ class Duty(Generic[T]):
         """To be served now; from any thread, waiting for nothing."""
         with self.changed:
             self.due.update(dict.fromkeys(items))
-            self.changed.notify()
-            if self.thread is None and self.due:
-                self.thread = threading.Thread(target=self.loop, name=self.name, daemon=True)
-                self.thread.start()
+            self.run()
+
+    def within(self, item: T, wait: float) -> None:
+        """To be served in so many seconds, unless it is due before that; likewise."""
+        with self.changed:
+            if item not in self.due:
+                self.put(item, wait)
+            self.run()
+
+    def put(self, item: T, wait: float) -> None:
+        """Make it due in so many seconds, or sooner; under the lock."""
+        when = time.monotonic() + wait
+        if wait <= 0:
+            self.due[item] = None
+        elif when < self.times.get(item, math.inf):
+            self.times[item] = when
+            heapq.heappush(self.later, (when, next(self.count), item))
+
+    def run(self) -> None:
+        """Wake the thread, or start it; under the lock."""
+        self.changed.notify()
+        if self.thread is None and (self.due or self.later):
+            thread = threading.Thread(target=self.loop, name=self.name, daemon=True)
+            thread.start()  # where none can be had it raises, and the next mark tries again
+            self.thread = thread
 
     def next(self) -> T | None:
         """The next item, when its time has come; None: there is nothing to do, and this thread is not the duty's any
@@ -50,13 +74,17 @@ class Duty(Generic[T]):
             while True:
                 now = time.monotonic()
                 while self.later and self.later[0][0] <= now:
-                    self.due[heapq.heappop(self.later)[2]] = None
+                    when, _, item = heapq.heappop(self.later)
+                    if self.times.get(item) == when:  # else it was served meanwhile, or is due at another time
+                        self.due[item] = None
                 if self.due:
                     item = next(iter(self.due))
                     del self.due[item]
+                    self.times.pop(item, None)
                     return item
                 if (now >= idle and not self.later) or self.over():
                     self.later.clear()
+                    self.times.clear()
                     self.thread = None
                     return None
                 self.changed.wait(min(IDLE, self.later[0][0] - now if self.later else IDLE))
@@ -70,7 +98,4 @@ class Duty(Generic[T]):
                 wait = AGAIN
             if wait is not None and not self.over():
                 with self.changed:
-                    if wait <= 0:
-                        self.due[item] = None
-                    else:
-                        heapq.heappush(self.later, (time.monotonic() + wait, next(self.count), item))
+                    self.put(item, wait)

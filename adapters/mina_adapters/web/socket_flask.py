@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from engineio.packet import Packet
@@ -35,7 +35,22 @@ def attach(
     or the other to another namespace. Before or after `socketio.init_app`.
     """
     outlet = ThreadedOutlet(socketio)
-    sockets = SocketDoors(doors, outlet, app.app_context)
+
+    @contextmanager
+    def within(client: Client) -> Iterator[None]:
+        """The context in which Flask-SocketIO runs a socket's handlers, for our threads."""
+        environ = outlet.server.get_environ(client.sid, client.namespace)
+        if environ is None:  # it is gone
+            with app.app_context():
+                yield
+            return
+        with app.request_context(environ) as context:
+            if (saved := environ.get("saved_session")) is not None:
+                setattr(context, "_session" if hasattr(context, "_session") else "session", saved)
+            vars(request._get_current_object()).update(sid=client.sid, namespace=client.namespace)  # type: ignore[attr-defined]
+            yield
+
+    sockets = SocketDoors(doors, outlet, within)
 
     def listen(namespace: str) -> None:
         def connect(auth: Any = None) -> None:
@@ -89,14 +104,14 @@ class ThreadedOutlet(Outlet):
         return self.socketio.server
 
     def put(self, sockets: Sequence[Any], packets: Sequence[Packet]) -> list[Any]:
-        full = []
+        full, large = [], self.large(packets)
         for socket in sockets:
             if socket.closed:
                 continue
-            queue = socket.queue
-            if queue.qsize() > self.bound:
+            if self.full(socket, large):
                 full.append(socket)
                 continue
+            queue = socket.queue
             for packet in packets:
                 queue.put(packet)
         return full

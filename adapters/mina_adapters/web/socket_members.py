@@ -20,6 +20,7 @@ from .settings import WebSettings
 from .socket_outlet import Outlet
 
 Frames = tuple[Frame, ...]
+RESET = "reset"
 
 
 class Client:
@@ -86,6 +87,9 @@ class Room(ABC):
     def take(self) -> Frames:
         return () if self.watch is None else self.watch.take()
 
+    def packets(self, frames: Frames) -> list[Any]:
+        return self.outlet.packets(frames, self.namespace, self.settings)
+
     def without(self, stuck: list[Any]) -> list[Client]:
         """Leave out those whose engine sockets are full."""
         full = [client for client, socket in self.level.items() if socket in stuck] if stuck else []
@@ -95,7 +99,7 @@ class Room(ABC):
 
     def send(self, client: Client, frames: Frames) -> bool:
         """To one socket alone; false where its queue is full."""
-        return not self.outlet.put([client.socket], self.outlet.packets(frames, self.namespace, self.settings))
+        return not self.outlet.put([client.socket], self.packets(frames))
 
     def shut(self) -> None:
         with self.lock:
@@ -124,8 +128,14 @@ class Channel(Room):
         frames = self.take()
         if not frames or not self.level:
             return frames, []
-        packets = self.outlet.packets(frames, self.namespace, self.settings)
-        return frames, self.without(self.outlet.put(list(self.level.values()), packets))
+        return frames, self.without(self.outlet.put(list(self.level.values()), self.packets(frames)))
+
+    def packets(self, frames: Frames) -> list[Any]:
+        """A reset says of which session it is: a socket may hear several."""
+        return super().packets(tuple(self.named(frame) if frame.name == RESET else frame for frame in frames))
+
+    def named(self, frame: Frame) -> Frame:
+        return Frame(frame.version, RESET, {"session_id": self.key, **frame.payload})
 
     def admit(self, member: Member, watch: Watch, full: list[Client]) -> float | None:
         """Let a member in if it is level, or can be made so; else in how many seconds to go on. full: who cannot take
@@ -145,6 +155,8 @@ class Channel(Room):
                 full += stuck
                 if not frames:
                     return None  # not read yet: the room is woken then
+                if any(frame.name == RESET for frame in frames):
+                    return 0.0  # the log has become shorter: its own watch tells it from where to go on
                 if not member.sent(tuple(frame for frame in frames if frame.version > member.version)):
                     full.append(member.client)
                     return None
@@ -169,8 +181,11 @@ class Member:
         self.watch: Watch | None = watch
         self.checked = checked
         self.since = self.version = watch.version
-        self.pending: Frames = ()
+        self.pending: Frames = ()  # taken, but the look at its right to read failed
+        self.failures = 0  # of looks at its right to read,
+        self.failed = 0.0  # and when the last was
         self.moved = time.monotonic()
+        self.left = False
         self.lock = threading.RLock()
 
     def sent(self, frames: Frames) -> bool:
@@ -187,9 +202,15 @@ class Member:
         with self.lock, self.channel.lock:
             return self.channel.version if self.watch is None else self.version
 
-    def replay(self, watch: Watch) -> None:
-        """Go back to where a watch is, and follow from there."""
+    def pause(self, between: float) -> float:
+        """Seconds until its right to read may be looked at again, after a failure."""
+        return self.failed + between - time.monotonic() if self.failures and not self.checked else 0.0
+
+    def replay(self, watch: Watch) -> bool:
+        """Go back to where a watch is, and follow from there; false where it has left."""
         with self.lock:
+            if self.left:
+                return False
             with self.channel.lock:
                 self.channel.level.pop(self.client, None)
                 self.channel.following.add(self)
@@ -198,6 +219,21 @@ class Member:
                 self.pending = ()
             if old is not None:
                 old.close()
+            return True
+
+    def leave(self) -> bool:
+        """Hear nothing more, for good; false where it has left before."""
+        with self.lock:
+            if self.left:
+                return False
+            self.left = True
+            with self.channel.lock:
+                self.channel.level.pop(self.client, None)
+                self.channel.following.discard(self)
+                watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.close()
+        return True
 
 
 class Board(Room):
@@ -213,7 +249,7 @@ class Board(Room):
         stuck: list[Any] = []
         for frame in frames:
             targets = [socket for client, socket in self.level.items() if not hears(client, frame)]
-            stuck += self.outlet.put(targets, self.outlet.packets([frame], self.namespace, self.settings))
+            stuck += self.outlet.put(targets, self.outlet.hint(frame, self.namespace, self.settings))
         return frames, self.without(stuck)
 
 

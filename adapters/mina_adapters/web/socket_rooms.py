@@ -10,21 +10,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from mina_pipeline import SessionNotFound
 
 from .doors import Doors
 from .errors import WebError, error_reply, refusal
-from .socket_duty import Duty
+from .rates import OpenWatches
+from .socket_duty import AGAIN, Duty
 from .socket_members import Board, Channel, Client, Member, Recording, Room
 from .socket_outlet import Outlet
 
 SLICE = 250  # packets in a socket's queue over which one that is behind gets nothing more for now,
+HEAVY = 1_000_000  # or so many characters,
 PATIENCE = 0.05  # and after how many seconds it is looked at again
 SWEEP = 15.0  # s between looks for sockets of which nobody said that they are gone
 TOUCH = 60.0  # s between signs of life, or a quarter of the recording grace
+
+UNCHECKED = 200  # sessions that are not there yet, for which a principal's sockets may wait in this process
+FAILURES = 5  # of the host's `authorize`, after which a socket that waited is told so
 
 TOO_SLOW = {
     "message": "Too much is waiting for you: connect again, and join with your version.",
@@ -43,15 +48,17 @@ class Joined(NamedTuple):
 
 
 class Rooms:
-    """The rooms of one Socket.IO server. within: a context for the host's `authorize` when our threads ask it."""
+    """The rooms of one Socket.IO server. within: a socket's context for the host's `authorize` when our threads ask
+    it."""
 
-    def __init__(self, doors: Doors, outlet: Outlet, within: Callable[[], AbstractContextManager[Any]]) -> None:
+    def __init__(self, doors: Doors, outlet: Outlet, within: Callable[[Client], AbstractContextManager[Any]]) -> None:
         self.doors = doors
         self.pipeline = doors.pipeline
         self.settings = doors.settings
         self.outlet = outlet
         self.within = within
         self.touch_every = min(TOUCH, self.pipeline.settings.recording_grace / 4)
+        self.unchecked = OpenWatches(UNCHECKED)
         self.lock = threading.Lock()  # guards the tables
         self.clients: dict[tuple[str, str], Client] = {}
         self.open: dict[tuple[type[Room], str, Any], Room] = {}
@@ -69,7 +76,7 @@ class Rooms:
         self.doors.watches.acquire(client.principal)
         with self.lock:
             self.clients[client.namespace, client.sid] = client
-        self.care.mark(self)
+        self.care.within(self, SWEEP)
 
     def depart(self, client: Client) -> None:
         """A socket is gone. Nothing is finalized: the recording grace may do that."""
@@ -90,10 +97,16 @@ class Rooms:
 
     def hear_dashboard(self, client: Client) -> None:
         """Let a socket hear the hints of its tenant's sessions, from now on."""
-        client.board = board = self.hold(Board, client.namespace, client.principal.tenant)
-        board.open(self.pipeline)
-        with board.lock:
-            board.level[client] = client.socket
+        board = self.hold(Board, client.namespace, client.principal.tenant)
+        try:
+            board.open(self.pipeline)
+            with board.lock, client.lock:
+                if not client.gone:
+                    client.board = board
+                    board.level[client] = client.socket
+        finally:
+            if client.board is None:
+                self.release(board)
 
     def join(self, client: Client, session_id: str, after: int | None, checked: bool) -> Joined:
         """Let a socket hear a session's events after a version, and then what is live. None: from now on.
@@ -101,55 +114,91 @@ class Rooms:
         checked: whether it may read the session; else that is asked once the session is there. Joining again changes
         nothing, unless what is asked for begins before the place where this socket began: that is sent again.
         """
-        channel = self.hold(Channel, client.namespace, session_id)
-        try:
-            channel.open(self.pipeline)
-            watch = self.pipeline.watch(session_id, after, channel.wake)  # subscribe first, then read
-        except BaseException:
-            self.release(channel)
-            raise
-        member, joined = Member(channel, client, watch, checked), Joined(watch.version, watch.reset)
-        with client.lock:
+        joined = None
+        while joined is None:  # else it came in, or left, at the same time
             known = client.members.get(session_id)
-            too_many = len(client.members) >= self.settings.max_joins
-            if known is None and not too_many and not client.gone:
-                client.members[session_id] = member
-        if client.members.get(session_id) is member:
+            joined = self.begin(client, session_id, after, checked) if known is None else self.again(known, after)
+        return joined
+
+    def begin(self, client: Client, session_id: str, after: int | None, checked: bool) -> Joined | None:
+        """Make a socket a member; None where it is one."""
+        if not checked:
+            self.unchecked.acquire(client.principal)
+        joined = None
+        try:
+            channel = self.hold(Channel, client.namespace, session_id)
+            try:
+                channel.open(self.pipeline)
+                watch = self.pipeline.watch(session_id, after, channel.wake)  # subscribe first, then read
+                member = Member(channel, client, watch, checked)
+                try:
+                    joined = self.let_in(member)
+                finally:
+                    if joined is None:
+                        watch.close()
+            finally:
+                if joined is None:
+                    self.release(channel)
+        finally:
+            if joined is None and not checked:
+                self.unchecked.release(client.principal)
+        return joined
+
+    def let_in(self, member: Member) -> Joined | None:
+        """Seat a member, which from then on may leave at any time; None where there is one already."""
+        client, channel, watch = member.client, member.channel, member.watch
+        assert watch is not None
+        joined = Joined(watch.version, watch.reset)
+        with member.lock:  # who leaves now waits until it is in
+            with client.lock:
+                if client.gone:
+                    raise refusal("Unauthenticated")
+                if channel.key in client.members:
+                    return None
+                if len(client.members) >= self.settings.max_joins:
+                    raise refusal("TooManyWatches", retry=5, limit=self.settings.max_joins)
+                client.members[channel.key] = member
             with channel.lock:
                 channel.following.add(member)
-            if checked:
-                self.outlet.enter(client.sid, client.namespace, session_id)
-            self.guide.mark(member)
-            if client.gone:
-                self.leave(client, session_id)
-            return joined
-        try:
-            if known is None:
-                raise refusal("TooManyWatches", retry=5, limit=self.settings.max_joins)
-            if after is not None and not watch.reset and after < known.since:
-                known.replay(watch)
-                self.guide.mark(known)
-                return joined
-            return Joined(known.place(), watch.reset)
-        finally:
-            if known is None or known.watch is not watch:
-                watch.close()
-            self.release(channel)
+            if member.checked:
+                self.enter(member)
+        self.guide.mark(member)
+        return joined
 
-    def leave(self, client: Client, session_id: str) -> None:
+    def again(self, known: Member, after: int | None) -> Joined | None:
+        """What a member gets that joins again; None where it has left."""
+        watch = self.pipeline.watch(known.channel.key, after, known.channel.wake)
+        joined, kept = Joined(watch.version, watch.reset), False
+        try:
+            if after is None or watch.reset or after >= known.since:
+                return Joined(known.place(), watch.reset)
+            kept = known.replay(watch)
+        finally:
+            if not kept:
+                watch.close()
+        if not kept:
+            return None
+        self.guide.mark(known)
+        return joined
+
+    def enter(self, member: Member) -> None:
+        """Let a member hear what the host emits to the room; under its lock, so that it is out when it has left."""
+        with suppress(RuntimeError):  # the server has ended
+            self.outlet.enter(member.client.sid, member.client.namespace, member.channel.key)
+
+    def leave(self, client: Client, session_id: str, only: Member | None = None) -> None:
+        """only: unless that has left, and the socket joined anew."""
         with client.lock:
-            member = client.members.pop(session_id, None)
-        if member is None:
+            member = client.members.get(session_id)
+            if member is None or (only is not None and member is not only):
+                return
+            del client.members[session_id]
+        if not member.leave():
             return
-        channel = member.channel
-        with member.lock, channel.lock:
-            channel.level.pop(client, None)
-            channel.following.discard(member)
-            watch, member.watch = member.watch, None
-        if watch is not None:
-            watch.close()
+        if not member.checked:
+            self.unchecked.release(client.principal)
         self.outlet.leave(client.sid, client.namespace, session_id)
-        self.release(channel)
+        self.release(member.channel)
 
     def hold(self, kind: type[R], namespace: str, key: Any) -> R:
         """A room, made where there is none; each holder releases it."""
@@ -200,16 +249,19 @@ class Rooms:
             watch = member.watch
             if watch is None or watch.closed:
                 return None
+            if (pause := member.pause(AGAIN)) > 0:
+                return pause
             wait: float | None = None
-            if self.outlet.waiting(member.client.socket) > SLICE:
+            packets, characters = self.outlet.waiting(member.client.socket)
+            if packets > SLICE or characters > HEAVY:
                 stalled = time.monotonic() - member.moved > self.settings.stalled
                 full, wait = ([member.client], None) if stalled else ([], PATIENCE)
             else:
                 frames = member.pending or watch.take()
                 if frames and not member.checked:
-                    member.pending = frames  # kept, should the check fail for the database's sake
-                    if not self.check(member):
-                        frames = ()
+                    member.pending = frames  # kept, should the look fail
+                    if not self.look(member):
+                        return None if member.left else AGAIN
                 member.pending = ()
                 if member.watch is not None and member.checked:
                     if member.sent(frames):
@@ -219,20 +271,27 @@ class Rooms:
         self.cut(*full)
         return wait
 
-    def check(self, member: Member) -> bool:
-        """Whether a socket that waited for a session may read it, now that it is there; else it is told, and leaves."""
+    def look(self, member: Member) -> bool:
+        """Whether a socket that waited for a session may read it, now that it is there; else it leaves, or is asked
+        for again. Of another tenant's session it is told nothing: neither that, nor when, it was started."""
         client, session_id = member.client, member.channel.key
         try:
-            with self.within():
-                self.doors.rights.find(client.principal, session_id, "read")
-        except WebError as error:
-            if error.status >= 500:
-                raise
-            self.leave(client, session_id)
-            self.tell_error(client, error)
+            session = self.doors.rights.look(session_id)
+            if session is None or session.tenant != client.principal.tenant:
+                self.leave(client, session_id, member)
+                return False
+            with self.within(client):
+                self.doors.rights.require(client.principal, session, "read")
+        except WebError as error:  # what the database raises is tried again for as long as it takes
+            member.failures += 1
+            member.failed = time.monotonic()
+            if error.status < 500 or member.failures >= FAILURES:
+                self.leave(client, session_id, member)
+                self.tell_error(client, error)
             return False
         member.checked = True
-        self.outlet.enter(client.sid, client.namespace, session_id)
+        self.unchecked.release(client.principal)
+        self.enter(member)
         return True
 
     def attend(self, of: Recording | Rooms) -> float | None:
