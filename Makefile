@@ -4,13 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FILES  := mina_pipeline adapters tests benchmarks examples
 
-# Two at a time, a file by one of them: most tests wait for databases, processes and sockets. Not more, since
-# each has a PostgreSQL database of its own, and pools in it.
-TESTS  := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Four at a time, also on two cores, a file by one of them: most tests wait for databases, processes and sockets. Not
+# more, since each has a PostgreSQL database of its own, and pools in it.
+TESTS  := $(BIN)/python -m pytest -n 4 --dist loadfile
 SOAK   := MINA_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --timeout=1200
 
 .PHONY: help demo test check format soak soak-laws soak-store soak-feed soak-kills soak-faults soak-history \
-        soak-simulation soak-processes soak-live soak-outage \
+        soak-simulation soak-processes soak-live soak-doors soak-outage \
         bench-import bench-runs bench-store bench-engine bench-quality bench-fanout clean
 
 help:            ## this list
@@ -58,7 +58,7 @@ format: $(VENV)/ready-dev  ## format and fix what can be fixed
 	$(BIN)/ruff check -q --fix $(FILES) || true
 	$(BIN)/ruff format $(FILES)
 
-soak: soak-laws soak-store soak-feed soak-kills soak-faults soak-history soak-simulation soak-processes soak-live soak-outage  ## the long counts, each part under 20 minutes
+soak: soak-laws soak-store soak-feed soak-kills soak-faults soak-history soak-simulation soak-processes soak-live soak-doors soak-outage  ## the long counts, each part under 20 minutes
 
 soak-laws: $(VENV)/ready-dev
 	$(SOAK) -m "laws and not soak"
@@ -85,7 +85,10 @@ soak-processes: $(VENV)/ready-dev
 	$(SOAK) tests/processes
 
 soak-live: $(VENV)/ready-dev
-	$(SOAK) tests/live/test_live_laws.py tests/transports/test_transport_processes.py tests/doors
+	$(SOAK) tests/live/test_live_laws.py
+
+soak-doors: $(VENV)/ready-dev
+	$(SOAK) tests/transports/test_transport_processes.py tests/doors
 
 soak-outage: $(VENV)/ready-dev
 	$(SOAK) tests/engine/test_long_outage.py
