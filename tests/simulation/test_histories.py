@@ -32,7 +32,7 @@ def beginning() -> int:
 def test_histories_keep_the_promises() -> None:
     """Whatever crashes, pauses, is lost, comes late or twice: all seven hold."""
     first = beginning()
-    for seed in range(first, first + share(300, 12_000)):
+    for seed in range(first, first + share(150, 12_000)):
         history = simulate(seed, without=KNOWN)
         assert not history.broken, history.text
 
