@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 BEAT = 0.5  # s between looks at a loop's streams, at most
+PACE = 0.005  # s between two wakes: what comes faster goes out together, in one write to each client
 STEPS = 64  # places in a log that a bell remembers the next writes of
 
 
@@ -44,6 +45,7 @@ class Bell:
         self.loop = loop
         self.key = key
         self.rung = False
+        self.woken = float("-inf")  # when the last wake was over, by the loop's clock
         self.wakes = 0
         self.seats = 0
         self.asleep: set[Woken] = set()
@@ -59,6 +61,10 @@ class Bell:
                 return  # the loop is closed, and its streams are gone; `rung` stays, so that it is not tried again
 
     def wake(self) -> None:
+        early = self.woken + PACE - self.loop.time()
+        if early > 0:
+            self.loop.call_later(early, self.wake)
+            return
         self.rung = False
         self.wakes += 1
         self.steps.clear()
@@ -66,6 +72,7 @@ class Bell:
             if not stream.pour():
                 self.asleep.discard(stream)
                 stream.nudge()
+        self.woken = self.loop.time()
 
     def remember(self, room: Hashable, before: int, step: Step) -> None:
         if len(self.steps) >= STEPS:
