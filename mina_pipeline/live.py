@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from .events import SessionErased
-from .frames import ENCODER, PAGE, Frame, FrameLog, Pace, Page, Pages
+from .frames import PAGE, Frame, FrameLog, Pace, Page, Pages
 from .guarantees import Guarantees
 from .hints import Hints
 from .inputs import identifier
@@ -20,8 +20,6 @@ from .looping import Loop
 from .ports import Clock, Store
 from .settings import LARGEST
 from .wire import Payload
-
-__all__ = ["ENCODER", "PAGE", "Frame", "Live", "Room", "Wake", "Watch"]
 
 KEPT = 256  # frames that a room keeps,
 WEIGHT = 2_000_000  # or so many characters of stored text, whichever is less

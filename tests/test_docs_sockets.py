@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from mina_adapters.flask import MinaFlask
-from mina_adapters.web import socket_doors, socket_rooms
+from mina_adapters.sockets import doors, rooms
+from mina_adapters.sockets.doors import SocketDoors
+from mina_adapters.sockets.flask import ThreadedOutlet
 from mina_adapters.web.errors import OWN
 from mina_adapters.web.settings import WebSettings
-from mina_adapters.web.socket_doors import SocketDoors
-from mina_adapters.web.socket_flask import ThreadedOutlet
 
 from mina_pipeline import Pipeline
 
@@ -49,8 +49,8 @@ def test_every_event_is_listed(sockets: SocketDoors) -> None:
 
 def test_the_sockets_own_refusals_are_named() -> None:
     """Those that are in no table of the doors, and the limits by the names that are."""
-    raised = set(re.findall(r'WebError\(\d+, "[^"]+", "(\w+)"', Path(socket_doors.__file__).read_text()))
-    own = raised | {socket_rooms.TOO_SLOW["error_type"]}
+    raised = set(re.findall(r'WebError\(\d+, "[^"]+", "(\w+)"', Path(doors.__file__).read_text()))
+    own = raised | {rooms.TOO_SLOW["error_type"]}
     assert set(re.findall(r"`(\w+)` and `(\w+)` are the sockets' own", PAGE)[0]) == own
     limits = {row[2].strip("`") for row in rows("| over |")}
     assert limits - own <= set(OWN)
@@ -59,5 +59,5 @@ def test_the_sockets_own_refusals_are_named() -> None:
 def test_the_numbers_are_the_codes() -> None:
     """Bounds that no setting names."""
     assert f"{ThreadedOutlet.bound:,} packets" in PAGE
-    assert f"({socket_doors.DEVICE:,} bytes of JSON)" in PAGE
-    assert f"every {socket_rooms.TOUCH:.0f} seconds" in PAGE
+    assert f"({doors.DEVICE:,} bytes of JSON)" in PAGE
+    assert f"every {rooms.TOUCH:.0f} seconds" in PAGE

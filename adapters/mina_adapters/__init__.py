@@ -1,4 +1,5 @@
-"""Adapters to other technologies, one file each; a driver is imported where it is used.
+"""Adapters to other technologies: a file each, whose driver is imported where it is used, over rooms that they share.
 
-They see the public names of mina_pipeline and its ports, never the store.
+`web/`: the doors, whoever opens them; `streams/`: server-sent events and WebSockets; `sockets/`: Socket.IO. All see the
+public names of mina_pipeline and its ports, never the store.
 """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mina_pipeline import MissingExtra, Pipeline
 from mina_pipeline.live import Watch
 
+from .streams.wsgi import bound_writes, event_stream
 from .web.doors import Asked, Doors, Principal, Reply
 from .web.errors import WebError, as_web_error, error_reply, refusal
 from .web.hosts import takes_one
@@ -24,7 +25,6 @@ from .web.rights import Authorize
 from .web.routes import ROUTES, Route
 from .web.settings import WebSettings
 from .web.telling import SSE_HEADERS
-from .wsgi_streams import bound_writes, event_stream
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -73,7 +73,7 @@ class MinaFlask:
                 blueprint.add_url_rule(rule, route.door, self.view(route), methods=[route.method])
         app.register_blueprint(blueprint)
         if socketio is not None:
-            from .web.socket_flask import attach
+            from .sockets.flask import attach
 
             attach(app, socketio, self.doors, self.ask, self.settings)
 

@@ -14,16 +14,15 @@ from mina_pipeline.aio import Aio
 try:
     from engineio.packet import Packet
     from socketio import AsyncServer
-    from socketio.exceptions import SocketIOError
 except ImportError:
     raise MissingExtra("mina_adapters.socketio", "socketio") from None
 
+from .sockets.doors import SocketDoors, refused
+from .sockets.members import Client
+from .sockets.outlet import Outlet
 from .web.doors import Doors
 from .web.hosts import Asking, in_thread
 from .web.settings import WebSettings
-from .web.socket_doors import SocketDoors, refused
-from .web.socket_members import Client
-from .web.socket_outlet import Outlet
 
 CHUNK = 2_000
 """Packets that are handed out before others on the loop have their turn."""
@@ -131,16 +130,6 @@ class LoopOutlet(Outlet):
                     future.cancel()
                     raise RuntimeError("the event loop has ended") from None
 
-    def hand(self, socket: Any, packets: Sequence[Packet], large: bool, full: list[Any]) -> None:
-        if socket.closed:
-            return
-        if self.full(socket, large):
-            full.append(socket)
-            return
-        queue = socket.queue
-        for packet in packets:
-            queue.put_nowait(packet)
-
     def put(self, sockets: Sequence[Any], packets: Sequence[Packet]) -> list[Any]:
         full: list[Any] = []
         large = self.large(packets)
@@ -163,15 +152,13 @@ class LoopOutlet(Outlet):
 
     def enter(self, sid: str, namespace: str, room: str) -> None:
         async def enter() -> None:
-            with suppress(ValueError, KeyError, SocketIOError):  # it is gone, or the room has the name of a socket
-                self.sio.manager.basic_enter_room(sid, namespace, room)
+            self.enter_here(sid, namespace, room)
 
         self.wait(enter())
 
     def leave(self, sid: str, namespace: str, room: str) -> None:
         async def leave() -> None:
-            with suppress(ValueError, KeyError, SocketIOError):
-                self.sio.manager.basic_leave_room(sid, namespace, room)
+            self.leave_here(sid, namespace, room)
 
         with suppress(RuntimeError):  # the server has ended
             self.wait(leave())

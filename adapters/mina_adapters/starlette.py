@@ -23,7 +23,7 @@ try:
 except ImportError:
     raise MissingExtra("mina_adapters.starlette", "fastapi") from None
 
-from .asgi_streams import HEADERS, TOO_MANY, Events, Hints, Receive, Send, Socket, Stream, Streams
+from .streams.asgi import HEADERS, TOO_MANY, Events, Hints, Receive, Send, Socket, Stream, Streams
 from .web.doors import Asked, Doors, Reply
 from .web.errors import error_reply, refusal
 from .web.hosts import Asking, in_thread

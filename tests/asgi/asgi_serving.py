@@ -19,8 +19,9 @@ from mina_adapters.web.settings import WebSettings
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from mina_pipeline import Pipeline
+from mina_pipeline import Pipeline, Segment
 
+STREAM = "/api/sessions/s1/stream"
 PATIENCE = 20.0  # s that something may take before a test gives it up
 
 
@@ -150,3 +151,8 @@ class Reader:
             assert event is not None, f"the stream ended after {found}"
             found.append(event[0])
         return found
+
+
+def say(pipeline: Pipeline, count: int = 1, text: str = "hello") -> int:
+    """Record segments one by one; the version reached."""
+    return [pipeline.record("s1", [Segment(text, 0, 1000)]).version for _ in range(count)][-1]

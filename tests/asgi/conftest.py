@@ -30,3 +30,9 @@ def serve(rooms: Pipeline) -> Iterator[Serve]:
             return stack.enter_context(running)
 
         yield start
+
+
+@pytest.fixture
+def session(rooms: Pipeline) -> None:
+    """One to stream."""
+    rooms.start_session(session_id="s1")

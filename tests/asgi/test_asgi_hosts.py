@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import socketio
 from asgi_serving import Host, Person, build, everybody, serving
-from mina_adapters.asgi_streams import Events, Streams
 from mina_adapters.socketio import mina_socketio
 from mina_adapters.starlette import AsgiDoors
+from mina_adapters.streams.asgi import Events, Streams
 from mina_adapters.web.doors import Doors
 from mina_adapters.web.hosts import takes_one
 from mina_adapters.web.settings import WebSettings

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from flask_clients import PATIENCE, Events, ask, served
+from mina_adapters.streams.wsgi import event_stream
 from mina_adapters.web.settings import WebSettings
-from mina_adapters.wsgi_streams import event_stream
 from store.running import until
 
 from mina_pipeline import Pipeline, Segment, Settings

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mina_pipeline import Pipeline, Settings, StoreUnreachable
-from mina_pipeline.live import Frame, Watch
+from mina_pipeline.frames import Frame
+from mina_pipeline.live import Watch
 from mina_pipeline.opening import find_provider, known_workflows
 from mina_pipeline.ports import Header
 from mina_pipeline.projections import Row

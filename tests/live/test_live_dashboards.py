@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from live_places import PATIENCE, Faltering, frames, over, until
+from live_places import PATIENCE, Faltering, frames, until
 
 from mina_pipeline import Pipeline, live
 from mina_pipeline.live import Watch
 
 Open = Callable[..., Pipeline]
-
-
-@pytest.fixture
-def store() -> Faltering:
-    return Faltering()
-
-
-@pytest.fixture
-def faltering(store: Faltering) -> Iterator[Pipeline]:
-    with over(store) as pipeline:
-        yield pipeline
 
 
 def reveal(p: Pipeline, tenant: str | None, title: str = "a meeting") -> str:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from live_places import PATIENCE, Faltering, frames, over, taken, until
+from live_places import PATIENCE, Faltering, frames, taken, until
 from structlog.testing import capture_logs
 
 from mina_pipeline import InvalidInput, MinaError, Ok, Pipeline, Segment, StoreUnreachable, define, live, stage
 from mina_pipeline.live import Watch
 
 Open = Callable[..., Pipeline]
-
-
-@pytest.fixture
-def store() -> Faltering:
-    return Faltering()
-
-
-@pytest.fixture
-def faltering(store: Faltering) -> Iterator[Pipeline]:
-    with over(store) as pipeline:
-        yield pipeline
 
 
 def say(p: Pipeline, session_id: str, count: int = 1, text: str = "x") -> int:

@@ -11,9 +11,9 @@ from flask import Flask, request  # noqa: E402
 from flask_socketio import SocketIO  # noqa: E402
 from gevent import pywsgi  # noqa: E402
 from gevent.fileobject import FileObjectThread  # noqa: E402
+from mina_adapters.sockets.flask import attach  # noqa: E402
 from mina_adapters.web.doors import Doors  # noqa: E402
 from mina_adapters.web.settings import WebSettings  # noqa: E402
-from mina_adapters.web.socket_flask import attach  # noqa: E402
 
 from mina_pipeline import Pipeline, Settings  # noqa: E402
 

@@ -76,8 +76,8 @@ def flask_host(pipeline: Pipeline, settings: WebSettings, manager: Any = None, l
     """Flask-SocketIO in threads, on werkzeug. late: the SocketIO object gets its app last, as in app factories."""
     from flask import Flask, request
     from flask_socketio import SocketIO
+    from mina_adapters.sockets.flask import attach
     from mina_adapters.web.doors import Doors
-    from mina_adapters.web.socket_flask import attach
     from werkzeug.serving import make_server
 
     host, app = Host(pipeline, settings), Flask("host")

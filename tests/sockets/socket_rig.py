@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from mina_adapters.sockets.doors import SocketDoors
+from mina_adapters.sockets.members import Client
+from mina_adapters.sockets.outlet import Outlet
+from mina_adapters.sockets.rooms import Rooms
 from mina_adapters.web.doors import Doors
 from mina_adapters.web.settings import WebSettings
-from mina_adapters.web.socket_doors import SocketDoors
-from mina_adapters.web.socket_members import Client
-from mina_adapters.web.socket_outlet import Outlet
-from mina_adapters.web.socket_rooms import Rooms
 from socket_hosts import User
 from socketio.packet import Packet
 

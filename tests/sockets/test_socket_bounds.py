@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from mina_adapters.sockets.duty import Duty
+from mina_adapters.sockets.outlet import BOUND, HEAVY
 from mina_adapters.web.errors import WebError
-from mina_adapters.web.socket_duty import Duty
-from mina_adapters.web.socket_outlet import BOUND, HEAVY
 from socket_hosts import Host, Listener, until
 from socket_rig import Rig, rig
 from socketio.exceptions import ConnectionError as Refused

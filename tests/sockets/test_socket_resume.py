@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from mina_adapters.web.socket_outlet import Outlet
+from mina_adapters.sockets.outlet import Outlet
 from socket_hosts import Host, Listener, until
 
 from mina_pipeline import Pipeline, Segment
@@ -176,7 +176,7 @@ def queues(host: Host, more: int) -> list[object]:
 
 def test_a_long_log_does_not_overflow_a_client(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who catches up gets as much at a time as it takes; a log that is longer than its queue cuts nobody."""
-    monkeypatch.setattr("mina_adapters.web.socket_rooms.SLICE", 30)
+    monkeypatch.setattr("mina_adapters.sockets.rooms.SLICE", 30)
     monkeypatch.setattr(Outlet, "bound", 260)
     host.pipeline.start_session(session_id="m1", tenant="acme")
     write(host.pipeline, "m1", 400)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mina_adapters.web import socket_rooms
+from mina_adapters.sockets import rooms
 from mina_adapters.web.settings import WebSettings
 from socket_hosts import Listener, flask_host, until
 from socket_rig import rig
@@ -46,7 +46,7 @@ def test_an_id_of_digits_opens_no_session_of_others() -> None:
 
 def test_waiting_joins_are_bounded_by_principal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over all sockets of a principal; what is left, read or disconnected makes room, and no join is counted twice."""
-    monkeypatch.setattr(socket_rooms, "UNCHECKED", 3)
+    monkeypatch.setattr(rooms, "UNCHECKED", 3)
     with rig() as it:
         ann, more, bob = it.connect("1"), it.connect("2"), it.connect("3", "bob@acme")
 
@@ -69,7 +69,7 @@ def test_waiting_joins_are_bounded_by_principal(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_authorize_that_always_fails_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket is told, and leaves; it is not asked for ever. One that fails once is asked again."""
-    monkeypatch.setattr(socket_rooms, "AGAIN", 0.01)
+    monkeypatch.setattr(rooms, "AGAIN", 0.01)
     fails = {"ann": 10**6, "bob": 2}
 
     def authorize(principal: Any, session: Any, action: str) -> bool:
@@ -87,7 +87,7 @@ def test_an_authorize_that_always_fails_is_given_up(monkeypatch: pytest.MonkeyPa
         until(lambda: ann.socket.queue.qsize())
         assert [payload["error_type"] for _, payload in ann.socket.heard()] == ["InternalError"]
         assert [name for name, _ in bob.socket.heard()] == ["session_started"]
-        assert fails == {"ann": 10**6 - socket_rooms.FAILURES, "bob": 0}
+        assert fails == {"ann": 10**6 - rooms.FAILURES, "bob": 0}
 
 
 def test_authorize_is_asked_within_the_sockets_request(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import msgspec
 from mina_adapters.web.settings import WebSettings
 from mina_adapters.web.telling import sse_event, told
 
-from mina_pipeline.live import Frame
+from mina_pipeline.frames import Frame
 
 LONG = {"session_id": "s", "version": 4, "task_type": "summary", "detailed": "x" * 5_000}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mina_pipeline.live import ENCODER, Frame
+from mina_pipeline.frames import ENCODER, Frame
 from mina_pipeline.wire import LATER, Payload, thin
 
 from .settings import WebSettings

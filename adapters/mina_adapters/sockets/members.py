@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from mina_pipeline import Pipeline
-from mina_pipeline.live import Frame, Watch
+from mina_pipeline.frames import Frame
+from mina_pipeline.live import Watch
 
-from .rates import Bucket
-from .replies import Principal
-from .settings import WebSettings
-from .socket_outlet import Outlet
+from ..web.rates import Bucket
+from ..web.replies import Principal
+from ..web.settings import WebSettings
+from .outlet import Outlet
 
 Frames = tuple[Frame, ...]
 RESET = "reset"

@@ -13,15 +13,15 @@ from socketio.exceptions import ConnectionRefusedError
 from mina_pipeline import InvalidInput, Session
 from mina_pipeline.inputs import identifier
 
-from . import bodies
-from .answers import complete
-from .doors import Doors
-from .errors import WebError, as_web_error, error_reply, refusal
-from .rates import Bucket
-from .replies import Asked, Principal
-from .socket_members import Client, Recording
-from .socket_outlet import Outlet
-from .socket_rooms import Rooms
+from ..web import bodies
+from ..web.answers import complete
+from ..web.doors import Doors
+from ..web.errors import WebError, as_web_error, error_reply, refusal
+from ..web.rates import Bucket
+from ..web.replies import Asked, Principal
+from .members import Client, Recording
+from .outlet import Outlet
+from .rooms import Rooms
 
 Data = Mapping[str, Any]
 Ack = dict[str, Any]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from engineio.packet import MESSAGE
 from engineio.packet import Packet as EnginePacket
+from socketio.exceptions import SocketIOError
 from socketio.packet import EVENT, Packet
 
-from mina_pipeline.live import ENCODER, Frame
+from mina_pipeline.frames import ENCODER, Frame
 
-from .settings import WebSettings
-from .telling import told
+from ..web.settings import WebSettings
+from ..web.telling import told
 
 BOUND = 1_000
 """Packets that may wait in a socket's queue; one with more is cut, to come back and join with its version."""
@@ -57,6 +59,25 @@ class Outlet(ABC):
         holds."""
         count = socket.queue.qsize()
         return count > self.bound or (large and count > 0 and weight(queued(socket.queue)) > self.heavy)
+
+    def hand(self, socket: Any, packets: Sequence[EnginePacket], large: bool, full: list[Any]) -> None:
+        """Put packets into one socket's queue, where it takes them; else it is one of the full."""
+        if socket.closed:
+            return
+        if self.full(socket, large):
+            full.append(socket)
+            return
+        queue = socket.queue
+        for packet in packets:
+            queue.put_nowait(packet)
+
+    def enter_here(self, sid: str, namespace: str, room: str) -> None:
+        with suppress(ValueError, KeyError, SocketIOError):  # it is gone, or the room has the name of a socket
+            self.server.manager.basic_enter_room(sid, namespace, room)
+
+    def leave_here(self, sid: str, namespace: str, room: str) -> None:
+        with suppress(ValueError, KeyError, SocketIOError):
+            self.server.manager.basic_leave_room(sid, namespace, room)
 
     @abstractmethod
     def enter(self, sid: str, namespace: str, room: str) -> None:

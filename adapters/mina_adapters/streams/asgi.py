@@ -15,14 +15,15 @@ from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from mina_pipeline import StoreBusy, StoreUnreachable
-from mina_pipeline.live import ENCODER, Frame, Wake, Watch
+from mina_pipeline.frames import ENCODER, Frame
+from mina_pipeline.live import Wake, Watch
 from mina_pipeline.log import logger
 
-from .asgi_bells import Hub, Write
-from .asgi_uvicorn import Lane, chunk, lane_below, text_frame, transport_below, untaken
-from .web.rates import Bucket
-from .web.settings import WebSettings
-from .web.telling import KEEP_ALIVE, SSE_HEADERS, WRITE, cut, sse_beginning, sse_event, told
+from ..web.rates import Bucket
+from ..web.settings import WebSettings
+from ..web.telling import KEEP_ALIVE, SSE_HEADERS, WRITE, cut, sse_beginning, sse_event, told
+from .bells import Hub, Write
+from .uvicorn import Lane, chunk, lane_below, text_frame, transport_below, untaken
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

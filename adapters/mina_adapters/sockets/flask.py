@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from engineio.packet import Packet
 from flask import Flask, request
 from flask_socketio import SocketIO
-from socketio.exceptions import SocketIOError
 
 from mina_pipeline import InvalidInput
 
-from .doors import Doors
-from .replies import Principal
-from .settings import WebSettings
-from .socket_doors import SocketDoors, refused
-from .socket_members import Client
-from .socket_outlet import Outlet
+from ..web.doors import Doors
+from ..web.replies import Principal
+from ..web.settings import WebSettings
+from .doors import SocketDoors, refused
+from .members import Client
+from .outlet import Outlet
 
 
 def attach(
@@ -104,25 +103,17 @@ class ThreadedOutlet(Outlet):
         return self.socketio.server
 
     def put(self, sockets: Sequence[Any], packets: Sequence[Packet]) -> list[Any]:
-        full, large = [], self.large(packets)
+        full: list[Any] = []
+        large = self.large(packets)
         for socket in sockets:
-            if socket.closed:
-                continue
-            if self.full(socket, large):
-                full.append(socket)
-                continue
-            queue = socket.queue
-            for packet in packets:
-                queue.put(packet)
+            self.hand(socket, packets, large, full)
         return full
 
     def enter(self, sid: str, namespace: str, room: str) -> None:
-        with suppress(ValueError, KeyError, SocketIOError):  # it is gone, or the room has the name of a socket
-            self.server.manager.basic_enter_room(sid, namespace, room)
+        self.enter_here(sid, namespace, room)
 
     def leave(self, sid: str, namespace: str, room: str) -> None:
-        with suppress(ValueError, KeyError, SocketIOError):
-            self.server.manager.basic_leave_room(sid, namespace, room)
+        self.leave_here(sid, namespace, room)
 
     def cut(self, socket: Any, last: Sequence[Packet]) -> None:
         for packet in last:

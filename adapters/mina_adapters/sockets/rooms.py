@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from mina_pipeline import SessionNotFound
 
-from .doors import Doors
-from .errors import WebError, error_reply, refusal
-from .rates import OpenWatches
-from .socket_duty import AGAIN, Duty
-from .socket_members import Board, Channel, Client, Member, Recording, Room
-from .socket_outlet import Outlet
+from ..web.doors import Doors
+from ..web.errors import WebError, error_reply, refusal
+from ..web.rates import OpenWatches
+from .duty import AGAIN, Duty
+from .members import Board, Channel, Client, Member, Recording, Room
+from .outlet import Outlet
 
 SLICE = 250  # packets in a socket's queue over which one that is behind gets nothing more for now,
 HEAVY = 1_000_000  # or so many characters,

@@ -12,10 +12,11 @@ from contextlib import suppress
 from typing import Any
 
 from mina_pipeline import StoreBusy, StoreUnreachable
-from mina_pipeline.live import Frame, Watch
+from mina_pipeline.frames import Frame
+from mina_pipeline.live import Watch
 
-from .web.settings import WebSettings
-from .web.telling import KEEP_ALIVE, cut, sse_beginning, sse_event
+from ..web.settings import WebSettings
+from ..web.telling import KEEP_ALIVE, cut, sse_beginning, sse_event
 
 BEAT = 1.0  # s between looks at whether the server is to stop, and between reads of a database that does not answer
 PACE = 0.01  # s between two looks of one stream: a hundred threads that all woke for each event of many would be in

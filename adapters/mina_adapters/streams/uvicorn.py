@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -42,15 +43,15 @@ RECEIVE = ("receive", "wrapped_receive", "_receive")
 """What wrappers, Starlette's and others', call what they were made around."""
 
 
-class Lane:
+class Lane(ABC):
     """A connection that takes framed bytes, as long as it is `free`."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
         self.transport: asyncio.WriteTransport = server.transport
 
-    def free(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def free(self) -> bool: ...
 
 
 class HttpLane(Lane):
